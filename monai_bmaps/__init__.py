@@ -1,0 +1,24 @@
+"""B-maps: diffusion whose noise follows an ultrasound beam (Dominguez et al., MICCAI 2024)."""
+
+from monai_bmaps.bmaps import BMap
+from monai_bmaps.geometry import LinearBeam, SectorBeam, fit_beam
+from monai_bmaps.inferers import BMapDiffusionInferer, BMapSynthesisInferer
+from monai_bmaps.schedulers import BMapDDIMScheduler, BMapDDPMScheduler
+from monai_bmaps.transforms import BeamDepth, BeamDepthd, LabelToCondition, LabelToConditiond
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BMap",
+    "BMapDDIMScheduler",
+    "BMapDDPMScheduler",
+    "BMapDiffusionInferer",
+    "BMapSynthesisInferer",
+    "BeamDepth",
+    "BeamDepthd",
+    "LabelToCondition",
+    "LabelToConditiond",
+    "LinearBeam",
+    "SectorBeam",
+    "fit_beam",
+]

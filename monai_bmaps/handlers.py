@@ -1,0 +1,206 @@
+"""Handlers for MONAI's engines: save and resume a training, watch its samples, write synthesised images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import nibabel
+import numpy as np
+import torch
+from ignite.engine import Events
+from PIL import Image as PillowImage
+from PIL import PngImagePlugin
+from torch import nn
+
+from monai_bmaps.bmaps import BMap
+from monai_bmaps.inferers import BMapSynthesisInferer
+from monai_bmaps.pictures import colour_depth, colour_labels, side_by_side, to_grey
+from monai_bmaps.training import write_atomically
+
+
+class Stateful(Protocol):
+    """Anything that checkpoints can hold."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give the state."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> object:
+        """Take the state."""
+
+
+class ResumableCheckpoint:
+    """Handler that saves the whole training state every few iterations and takes it up again at the start.
+
+    The file is written beside its place and moved there, so a kill at any moment leaves the last whole one.
+
+    Args:
+        path: the checkpoint file.
+        state: what to save, by name: network, EMA, optimiser, learning-rate schedule. The engine is added.
+        interval: iterations between two saves; the end of training saves too.
+        resume: take up an existing file; ``False`` starts anew and overwrites it.
+    """
+
+    def __init__(
+        self, path: str | Path, state: Mapping[str, Stateful], interval: int = 500, resume: bool = True
+    ) -> None:
+        self.path = Path(path)
+        self.state = dict(state)
+        self.interval = interval
+        self.resume = resume
+
+    def attach(self, engine: Any) -> None:
+        """Register with an ignite engine."""
+        engine.add_event_handler(Events.STARTED, self.load)
+        engine.add_event_handler(Events.ITERATION_COMPLETED(every=self.interval), self.save)
+        engine.add_event_handler(Events.COMPLETED, self.save)
+
+    def save(self, engine: Any) -> None:
+        """Write the checkpoint."""
+        content = {name: part.state_dict() for name, part in self.state.items()}
+        content["iteration"] = engine.state.iteration
+        write_atomically(content, self.path)
+
+    def load(self, engine: Any) -> None:
+        """Read the checkpoint, if there is one, and set the engine to its iteration."""
+        if not (self.resume and self.path.exists()):
+            return
+        content = torch.load(self.path, map_location="cpu", weights_only=True)
+        for name, part in self.state.items():
+            part.load_state_dict(content[name])
+        engine.state.iteration = content["iteration"]
+        engine.state.epoch = content["iteration"] // engine.state.epoch_length
+        engine.logger.info(f"resumed from {self.path} at iteration {content['iteration']}")
+
+
+class SampleGrid:
+    """Handler that draws a fixed set of conditions now and then, into TensorBoard and a PNG beside it.
+
+    Args:
+        folder: where TensorBoard looks and ``samples_NNNNNN.png`` go.
+        network: the network to sample with, usually the EMA's.
+        inferer: the sampler.
+        items: items with ``seg`` and ``depth`` (and ``image``, shown above the samples).
+        interval: epochs between two grids.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        network: nn.Module,
+        inferer: BMapSynthesisInferer,
+        items: Sequence[Mapping[str, torch.Tensor]],
+        interval: int = 1,
+    ) -> None:
+        self.folder = Path(folder)
+        self.network = network
+        self.inferer = inferer
+        self.items = items
+        self.interval = interval
+
+    def attach(self, engine: Any) -> None:
+        """Register with an ignite engine."""
+        engine.add_event_handler(Events.EPOCH_COMPLETED(every=self.interval), self)
+
+    def __call__(self, engine: Any) -> None:
+        """Draw, write and log."""
+        from torch.utils.tensorboard import SummaryWriter
+
+        def batch(key: str) -> torch.Tensor:
+            device = next(self.network.parameters()).device
+            return torch.stack([item[key].as_subclass(torch.Tensor) for item in self.items]).to(device)
+
+        self.network.eval()
+        samples = self.inferer(batch("seg"), self.network, depth=batch("depth"))
+        columns = [
+            [colour_labels(seg), colour_depth(depth[0]), *([to_grey(image[0])] if image is not None else []), to_grey(s[0])]
+            for seg, depth, image, s in zip(
+                batch("seg").cpu(),
+                batch("depth").cpu(),
+                batch("image").cpu() if "image" in self.items[0] else [None] * len(self.items),
+                samples.cpu(),
+                strict=True,
+            )
+        ]
+        picture = side_by_side(columns)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with SummaryWriter(str(self.folder)) as writer:
+            writer.add_image("samples", np.asarray(picture), engine.state.iteration, dataformats="HWC")
+        picture.save(self.folder / f"samples_{engine.state.iteration:06d}.png")
+
+
+class SynthesisWriter:
+    """Handler that writes what an evaluator synthesised: PNG and NIfTI per image, one overview picture.
+
+    Every file says that it is synthetic: a text chunk in the PNG, ``descrip`` in the NIfTI.
+
+    Args:
+        folder: where ``NAME.png``, ``NAME.nii.gz`` and ``overview.png`` go.
+        b_map: drawn in the overview.
+        num_train_timesteps: T, for the B-map.
+        provenance: added to the PNG's text, for example model and steps.
+        overview: how many images the overview shows at most.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        b_map: BMap,
+        num_train_timesteps: int,
+        provenance: Mapping[str, object] | None = None,
+        overview: int = 4,
+    ) -> None:
+        self.folder = Path(folder)
+        self.b_map = b_map
+        self.num_train_timesteps = num_train_timesteps
+        self.provenance = dict(provenance or {})
+        self.overview = overview
+        self._columns: list[list[np.ndarray[Any, Any]]] = []
+
+    def attach(self, engine: Any) -> None:
+        """Register with an ignite engine."""
+        engine.add_event_handler(Events.STARTED, lambda _: self._columns.clear())
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self.write)
+        engine.add_event_handler(Events.COMPLETED, self.finish)
+
+    def write(self, engine: Any) -> None:
+        """Write the images of one batch."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        batch = engine.state.batch
+        images = engine.state.output["pred"].cpu()
+        seeds = batch.get("seed", [None] * len(images))
+        for image, seg, depth, name, seed in zip(images, batch["seg"], batch["depth"], batch["name"], seeds, strict=True):
+            pixels = to_grey(image[0])
+            self._save_png(pixels, name, seed)
+            self._save_nifti(pixels, name)
+            if len(self._columns) < self.overview:
+                self._columns.append([colour_labels(seg), self._colour_b_map(depth[0]), pixels])
+
+    def finish(self, engine: Any) -> None:
+        """Write the overview and say where everything is."""
+        path = self.folder / "overview.png"
+        side_by_side(self._columns, ["labels", f"B-map ({self._decibels():.0f} dB)", "synthetic"]).save(path)
+        engine.logger.info(f"wrote {engine.state.iteration} batches to {self.folder}; see {path}")
+
+    def _decibels(self) -> float:
+        return self.b_map.total_attenuation_db(self.num_train_timesteps)
+
+    def _colour_b_map(self, depth: torch.Tensor) -> np.ndarray[Any, Any]:
+        """Share of signal power left half-way through the chain."""
+        middle = torch.tensor([self.num_train_timesteps // 2])
+        table = self.b_map.tabulate(self.num_train_timesteps)
+        share = table.log_cumulative(depth.as_subclass(torch.Tensor)[None], middle)[0].exp()
+        return colour_depth(1.0 - share)
+
+    def _save_png(self, pixels: np.ndarray[Any, Any], name: str, seed: object) -> None:
+        text = PngImagePlugin.PngInfo()
+        for key, value in {"Synthetic": "true", "Seed": seed, **self.provenance}.items():
+            text.add_text(key, str(value.item() if isinstance(value, torch.Tensor) else value))
+        PillowImage.fromarray(pixels).save(self.folder / f"{name}.png", pnginfo=text)
+
+    def _save_nifti(self, pixels: np.ndarray[Any, Any], name: str) -> None:
+        """Column index first, depth second, so that viewers show the probe at the top."""
+        image = nibabel.Nifti1Image(pixels.T[..., None], np.diag([-1.0, -1.0, 1.0, 1.0]))
+        image.header["descrip"] = b"synthetic ultrasound, monai-bmaps"
+        nibabel.save(image, self.folder / f"{name}.nii.gz")

@@ -1,0 +1,59 @@
+"""Pictures for people: label maps and depth in colour, columns side by side with captions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from PIL import Image as PillowImage
+from PIL import ImageDraw, ImageFont
+
+Pixels: TypeAlias = np.ndarray[Any, Any]
+"""``(H, W)`` or ``(H, W, 3)`` uint8."""
+
+_LABEL_COLOURS = np.array(
+    [[12, 12, 16], [178, 58, 72], [222, 176, 92], [74, 124, 178], [118, 158, 110], [150, 112, 170]], dtype=np.uint8
+)
+_UNLABELLED = np.array([58, 60, 66], dtype=np.uint8)
+_DEPTH_STOPS = np.array([[250, 236, 170], [226, 120, 70], [120, 40, 100], [22, 14, 50]], dtype=np.float64)
+
+
+def to_grey(image: torch.Tensor) -> Pixels:
+    """8-bit grey of an image ``(H, W)`` in [-1, 1]."""
+    return ((image.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu().numpy()
+
+
+def colour_labels(seg: torch.Tensor) -> Pixels:
+    """Colours of condition channels ``(K + 2, H, W)``: outside the beam first, unlabelled tissue last."""
+    classes = seg.argmax(0).cpu().numpy()
+    colours = np.concatenate([_LABEL_COLOURS[: len(seg) - 1], _UNLABELLED[None]])
+    return colours[classes]
+
+
+def colour_depth(depth: torch.Tensor) -> Pixels:
+    """Colours of a map ``(H, W)`` in [0, 1]: light near the probe, dark far from it."""
+    position = depth.double().clamp(0, 1).cpu().numpy() * (len(_DEPTH_STOPS) - 1)
+    low = np.minimum(position.astype(int), len(_DEPTH_STOPS) - 2)
+    share = (position - low)[..., None]
+    return ((1 - share) * _DEPTH_STOPS[low] + share * _DEPTH_STOPS[low + 1]).round().astype(np.uint8)
+
+
+def side_by_side(columns: Sequence[Sequence[Pixels]], captions: Sequence[str] = (), scale: int = 2) -> PillowImage.Image:
+    """One picture of columns of equally large panels; captions name the rows, at their left edge.
+
+    Raises:
+        ValueError: no column, or columns of different lengths.
+    """
+    if not columns or len({len(column) for column in columns}) != 1:
+        raise ValueError(f"columns must be non-empty and equally long, got lengths {[len(c) for c in columns]}")
+    rgb = [[panel if panel.ndim == 3 else np.repeat(panel[..., None], 3, -1) for panel in column] for column in columns]
+    body = np.concatenate([np.concatenate(column, axis=0) for column in rgb], axis=1)
+    picture = PillowImage.fromarray(body)
+    picture = picture.resize((picture.width * scale, picture.height * scale), PillowImage.Resampling.BICUBIC)
+    drawing = ImageDraw.Draw(picture)
+    for row, caption in enumerate(captions):
+        top = row * picture.height / len(columns[0])
+        drawing.text((6, top + 4), caption, fill=(235, 235, 235), font=ImageFont.load_default(size=14))
+    return picture

@@ -1,0 +1,318 @@
+"""What all per-pixel schedulers share: float64 tables, the bound depth map, and an explicit array of steps.
+
+MONAI's ``Scheduler`` contract is kept (``add_noise``, ``get_velocity``, ``timesteps``, ``step``), so a scheduler bound
+to a depth map drops into ``monai.inferers.DiffusionInferer``.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, get_args
+
+import torch
+from monai.networks.schedulers import Scheduler
+
+from monai_bmaps import diffusion
+from monai_bmaps.bmaps import BMap, CumulativeTable
+from monai_bmaps.diffusion import PredictionType
+from monai_bmaps.types import Depth, Image, Retained, Timesteps
+
+Generators = torch.Generator | Sequence[torch.Generator] | None
+
+
+class BMapScheduler(Scheduler):  # type: ignore[misc]
+    """Base of the per-pixel schedulers; use :class:`BMapDDPMScheduler` or :class:`BMapDDIMScheduler`.
+
+    Args:
+        num_train_timesteps: number of steps T of the training chain.
+        schedule: name in MONAI's ``NoiseSchedules``. The built-in ones are evaluated in float64 here, since
+            MONAI's float32 cosine loses three digits of ``1 - abar`` at the first steps.
+        b_map: how the signal fades with depth; ``None`` is plain diffusion.
+        prediction_type: what the network outputs.
+        clip_sample: clamp the predicted clean image to ``[clip_sample_min, clip_sample_max]``.
+        clip_sample_min: lower bound of the clamp.
+        clip_sample_max: upper bound of the clamp.
+        schedule_args: arguments of the schedule function, for example ``beta_start``.
+
+    Raises:
+        ValueError: an unknown schedule or prediction type, a schedule whose first step adds no noise, or fewer
+            than one step.
+    """
+
+    log_alphas_cumprod: torch.Tensor
+    """``log abar_t``, ``(T,)`` float64."""
+
+    def __init__(
+        self,
+        num_train_timesteps: int = 1000,
+        schedule: str = "cosine",
+        b_map: BMap | None = None,
+        prediction_type: PredictionType = "v_prediction",
+        clip_sample: bool = True,
+        clip_sample_min: float = -1.0,
+        clip_sample_max: float = 1.0,
+        **schedule_args: float,
+    ) -> None:
+        _check_choice("prediction_type", str(prediction_type), get_args(PredictionType))
+        if clip_sample_min >= clip_sample_max:
+            raise ValueError(f"clip_sample_min must be below clip_sample_max, got {clip_sample_min}, {clip_sample_max}")
+        super().__init__(num_train_timesteps, schedule, **schedule_args)
+        log_alphas = _log_alphas(schedule, num_train_timesteps, self.betas, schedule_args)
+        if not bool((log_alphas < 0).all()):
+            raise ValueError(f"schedule {schedule!r} has a step without noise (beta <= 0); every beta must be positive")
+        self.b_map = b_map or BMap(minimum=1.0)
+        self.prediction_type = str(prediction_type)
+        self.clip_sample = clip_sample
+        self.clip_sample_values = (clip_sample_min, clip_sample_max)
+        self._depth: torch.Tensor | None = None
+        self._store_tables(log_alphas)
+        self.set_timesteps(num_train_timesteps)
+        presumed = self.b_map.presumed_timesteps
+        if presumed not in (None, num_train_timesteps):
+            warnings.warn(
+                f"this B-map presumes T = {presumed} ({self.b_map.total_attenuation_db(presumed or 1):.0f} dB); with "
+                f"T = {num_train_timesteps} it takes {self.b_map.total_attenuation_db(num_train_timesteps):.0f} dB. "
+                "Use BMap.from_attenuation for a map that does not depend on T",
+                stacklevel=3,
+            )
+
+    def _store_tables(self, log_alphas: torch.Tensor) -> None:
+        """Float64 tables as buffers that follow ``.to(device)``; MONAI's float32 tables beside them for reading."""
+        table = self.b_map.tabulate(self.num_train_timesteps)
+        for name in ("betas", "alphas", "alphas_cumprod", "one"):
+            delattr(self, name)
+        tables = {
+            "log_alphas_cumprod": log_alphas.cumsum(0),
+            "betas": -torch.expm1(log_alphas).float(),
+            "alphas": log_alphas.exp().float(),
+            "alphas_cumprod": log_alphas.cumsum(0).exp().float(),
+            "one": torch.tensor(1.0),
+            "_b_map_coefficients": table.coefficients,
+            "_b_map_start": table.start,
+        }
+        for name, value in tables.items():
+            self.register_buffer(name, value, persistent=False)
+
+    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> BMapScheduler:
+        """Let ``.to()``, ``.half()`` and the like move the tables but never round them."""
+        exact = {name: value for name, value in self._buffers.items() if value is not None}
+        super()._apply(fn, recurse)
+        for name, value in exact.items():
+            moved = self._buffers[name]
+            if moved is not None:
+                self._buffers[name] = value.to(moved.device)
+        return self
+
+    def bind(self, depth: Depth) -> BMapScheduler:
+        """A light view of this scheduler for one batch of depth maps; the tables are shared.
+
+        Args:
+            depth: ``(H, W)``, or ``(N or 1, 1, H, W)`` as in a batch; depth along the beam in [0, 1], 0 at the face
+                and outside the beam.
+
+        Raises:
+            ValueError: depth of another shape, not finite or outside [0, 1].
+        """
+        depth = torch.as_tensor(depth)
+        depth = depth[None, None] if depth.ndim == 2 else depth
+        if depth.ndim < 4 or depth.shape[1] != 1 or not depth.is_floating_point():
+            raise ValueError(
+                "depth must be a float tensor (H, W), or (N or 1, 1, H, W), got "
+                f"{depth.dtype} {tuple(depth.shape)}; make it with a beam's depth_map or BeamDepthd"
+            )
+        low, high = (float(x) for x in depth.aminmax())
+        if not (low >= 0.0 and high <= 1.0):
+            raise ValueError(f"depth must lie in [0, 1], got [{low:.4g}, {high:.4g}]; normalise with BeamDepthd")
+        view = copy.copy(self)
+        view._depth = depth.as_subclass(torch.Tensor).detach()
+        return view
+
+    @property
+    def depth(self) -> torch.Tensor | None:
+        """The bound depth map ``(N or 1, 1, H, W)``, if any."""
+        return self._depth
+
+    def log_retained(self, timesteps: Timesteps | int) -> Retained:
+        """``log(abar_t Bbar_t(d))``.
+
+        Args:
+            timesteps: ``(N,)`` int64 training steps, or one int; -1 stands for the clean image (log 1 = 0).
+
+        Returns:
+            ``(N, 1, H, W)`` float64 (``(N, 1, 1, 1)`` without a bound depth) on the timesteps' device.
+
+        Raises:
+            ValueError: a step outside -1..T-1, a batch that does not match the bound depth, or a B-map that
+                attenuates while no depth is bound.
+        """
+        return self._log_retained(timesteps, torch.as_tensor(timesteps).device)
+
+    def _log_retained(self, timesteps: Timesteps | int, device: torch.device) -> Retained:
+        """As `log_retained`, on a device; steps that are on the CPU are checked there, without a sync."""
+        steps = torch.as_tensor(timesteps).reshape(-1)
+        if steps.is_floating_point() or not bool(((steps >= -1) & (steps < self.num_train_timesteps)).all()):
+            raise ValueError(
+                f"timesteps must be integers from 0 to {self.num_train_timesteps - 1}, got {steps.tolist()[:8]}"
+            )
+        steps = steps.to(device)
+        depth = self._depth_for(len(steps), device)
+        tables = CumulativeTable(self._b_map_coefficients, self._b_map_start).to(device)
+        known = steps.clamp(min=0)
+        log_abar = self.log_alphas_cumprod.to(device)[known].reshape(-1, *[1] * (depth.ndim - 1))
+        retained = log_abar + tables.log_cumulative(depth, known)
+        return torch.where(steps.reshape(log_abar.shape) < 0, 0.0, retained)
+
+    def _depth_for(self, batch: int, device: torch.device) -> torch.Tensor:
+        if self._depth is None:
+            if self.b_map.is_identity:
+                return torch.zeros(1, 1, 1, 1, dtype=torch.float64, device=device)
+            raise ValueError("this B-map attenuates with depth: call scheduler.bind(depth) and use the view it returns")
+        if batch > 1 and len(self._depth) not in (1, batch):
+            raise ValueError(f"bound depth is a batch of {len(self._depth)}, but {batch} timesteps were given")
+        return self._depth.to(device)
+
+    def add_noise(self, original_samples: Image, noise: Image, timesteps: Timesteps) -> Image:
+        """A draw of ``q(x_t | x_0)``: clean images ``(N, C, H, W)``, standard normal noise, steps ``(N,)``."""
+        return diffusion.add_noise(original_samples, noise, self._log_retained_of(original_samples, timesteps))
+
+    def get_velocity(self, sample: Image, noise: Image, timesteps: Timesteps) -> Image:
+        """The v-prediction target of clean images ``sample``."""
+        return diffusion.velocity(sample, noise, self._log_retained_of(sample, timesteps))
+
+    def get_target(self, sample: Image, noise: Image, timesteps: Timesteps) -> Image:
+        """What the network should output for this scheduler's prediction type."""
+        log_retained = self._log_retained_of(sample, timesteps)
+        return diffusion.prediction_target(sample, noise, log_retained, self.prediction_type)  # type: ignore[arg-type]
+
+    def posterior(
+        self, clean: Image, noisy: Image, timesteps: Timesteps, previous: Timesteps | None = None
+    ) -> tuple[Image, torch.Tensor]:
+        """Mean and variance of ``q(x_s | x_t, x_0)``.
+
+        Args:
+            clean: ``x_0``, ``(N, C, H, W)``.
+            noisy: ``x_t``, likewise.
+            timesteps: ``(N,)`` steps t.
+            previous: ``(N,)`` steps s < t, -1 for the clean image; default t - 1.
+        """
+        current = self._log_retained_of(noisy, timesteps)
+        before = self._log_retained_of(noisy, timesteps - 1 if previous is None else previous)
+        variance = diffusion.posterior_log_variance(current, before).exp()
+        return diffusion.posterior_mean(clean, noisy, current, before), variance.to(noisy.dtype)
+
+    def set_timesteps(
+        self,
+        num_inference_steps: int | None = None,
+        device: torch.device | str | None = None,
+        *,
+        timesteps: Sequence[int] | torch.Tensor | None = None,
+    ) -> None:
+        """Choose the training steps that sampling visits.
+
+        Args:
+            num_inference_steps: evenly spaced steps from T - 1 to 0, as MONAI spaces them.
+            device: accepted for MONAI's contract; the array stays on the CPU, where loops read it without a sync.
+            timesteps: instead, an explicit strictly descending array of steps.
+
+        Raises:
+            ValueError: both or neither given, more steps than T, or an array that does not descend within 0..T-1.
+        """
+        del device
+        last = self.num_train_timesteps - 1
+        if (num_inference_steps is None) == (timesteps is None):
+            raise ValueError("give either num_inference_steps or timesteps")
+        if num_inference_steps is not None:
+            if not 1 <= num_inference_steps <= self.num_train_timesteps:
+                raise ValueError(
+                    f"num_inference_steps must be 1 to {self.num_train_timesteps} (the steps the model was trained "
+                    f"with), got {num_inference_steps}"
+                )
+            steps = torch.linspace(last, 0, num_inference_steps, dtype=torch.float64).round().long()
+        else:
+            steps = torch.as_tensor(timesteps, dtype=torch.int64).cpu().reshape(-1)
+        if len(steps) == 0 or int(steps[0]) > last or int(steps[-1]) < 0 or bool((steps.diff() >= 0).any()):
+            raise ValueError(f"timesteps must descend strictly within {last}..0, got {steps.tolist()[:8]}")
+        self.timesteps = steps
+        self.num_inference_steps = len(steps)
+        self._previous = dict(zip(steps.tolist(), [*steps[1:].tolist(), -1], strict=True))
+
+    def previous_timestep(self, timestep: int) -> int:
+        """The step that sampling visits after ``timestep``; -1 is the clean image."""
+        if timestep not in self._previous:
+            raise ValueError(
+                f"step {timestep} is not among the {self.num_inference_steps} sampling steps; choose them with "
+                "set_timesteps and pass its values to step"
+            )
+        return self._previous[timestep]
+
+    def _levels(self, timestep: int, sample: Image) -> tuple[Retained, Retained]:
+        """Log retained power at a sampling step and at the one after it, on the sample's device."""
+        pair = torch.tensor([timestep, self.previous_timestep(timestep)])
+        current, previous = (self._log_retained_of(sample, step.reshape(1)) for step in pair)
+        return current, previous
+
+    def _log_retained_of(self, images: Image, timesteps: Timesteps) -> Retained:
+        if self._depth is not None:
+            batch, spatial = len(self._depth), self._depth.shape[2:]
+            if spatial != images.shape[2:] or batch not in (1, len(images)):
+                raise ValueError(
+                    f"images {tuple(images.shape)} do not match the bound depth {tuple(self._depth.shape)}; "
+                    "bind the depth map of this batch"
+                )
+        if len(timesteps) not in (1, len(images)):
+            raise ValueError(f"{len(timesteps)} timesteps were given for {len(images)} images; give one per image")
+        return self._log_retained(timesteps, images.device)
+
+    def _predict_clean(self, noisy: Image, output: Image, log_retained: Retained) -> Image:
+        clean = diffusion.predict_clean(noisy, output, log_retained, self.prediction_type)  # type: ignore[arg-type]
+        return clean.clamp(*self.clip_sample_values) if self.clip_sample else clean
+
+
+def draw_noise(like: Image, generator: Generators = None) -> Image:
+    """Standard normal noise shaped ``like`` an image batch.
+
+    With a sequence of generators, one per image, every image has its own stream: results then do not depend on how
+    images are batched. Noise is drawn on the generator's device and moved, so a CPU generator gives the same numbers
+    on every machine.
+
+    Raises:
+        ValueError: a number of generators other than the batch size.
+    """
+    if generator is None or isinstance(generator, torch.Generator):
+        device = like.device if generator is None else generator.device
+        return torch.randn(like.shape, generator=generator, device=device, dtype=like.dtype).to(like.device)
+    if len(generator) != len(like):
+        raise ValueError(f"got {len(generator)} generators for {len(like)} images; give one per image")
+    return torch.cat([draw_noise(image[None], one) for image, one in zip(like, generator, strict=True)])
+
+
+def _working(model_output: Image, sample: Image) -> tuple[Image, Image]:
+    """Both in float32 at least: the schedule's arithmetic never runs in half precision."""
+    dtype = sample.dtype if sample.dtype in (torch.float32, torch.float64) else torch.float32
+    return model_output.to(dtype), sample.to(dtype)
+
+
+def _log_alphas(schedule: str, steps: int, betas: torch.Tensor, arguments: dict[str, Any]) -> torch.Tensor:
+    """``log(1 - beta_t)`` in float64; schedules registered by others are taken from their float32 betas."""
+    start, end = arguments.get("beta_start", 1e-4), arguments.get("beta_end", 2e-2)
+    if schedule == "linear_beta":
+        betas = torch.linspace(start, end, steps, dtype=torch.float64)
+    elif schedule == "scaled_linear_beta":
+        betas = torch.linspace(start**0.5, end**0.5, steps, dtype=torch.float64) ** 2
+    elif schedule == "sigmoid_beta":
+        reach = arguments.get("sig_range", 6)
+        betas = torch.sigmoid(torch.linspace(-reach, reach, steps, dtype=torch.float64)) * (end - start) + start
+    elif schedule == "cosine":
+        offset = arguments.get("s", 8e-3)
+        u = torch.arange(steps + 1, dtype=torch.float64) / steps
+        log_abar = 2.0 * torch.log(torch.cos((u + offset) / (1 + offset) * (math.pi / 2)).clamp(min=1e-30))
+        return log_abar.diff().clamp(min=math.log1p(-0.999))
+    return torch.log1p(-betas.to(torch.float64))
+
+
+def _check_choice(name: str, value: str, allowed: Sequence[str]) -> None:
+    if value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")

@@ -1,0 +1,25 @@
+"""MONAI transforms: frames and label maps with rows in depth, depth maps, conditioning channels."""
+
+from monai_bmaps.transforms.beam import BeamDepth, BeamDepthd, BeamDepthD, BeamDepthDict
+from monai_bmaps.transforms.condition import (
+    LabelToCondition,
+    LabelToConditiond,
+    LabelToConditionD,
+    LabelToConditionDict,
+)
+from monai_bmaps.transforms.frame import LoadFrame, LoadFramed, LoadFrameD, LoadFrameDict
+
+__all__ = [
+    "BeamDepth",
+    "BeamDepthD",
+    "BeamDepthDict",
+    "BeamDepthd",
+    "LabelToCondition",
+    "LabelToConditionD",
+    "LabelToConditionDict",
+    "LabelToConditiond",
+    "LoadFrame",
+    "LoadFrameD",
+    "LoadFrameDict",
+    "LoadFramed",
+]

@@ -1,0 +1,105 @@
+"""Depth as data: one more key beside image and label, carried along by ordinary spatial transforms."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any, cast
+
+import torch
+from monai.data import MetaTensor
+from monai.transforms import Transform
+from monai.utils import TransformBackends
+
+from monai_bmaps.geometry import Beam, LinearBeam, SectorBeam, beam_from_dict, fit_beam
+
+
+class BeamDepth(Transform):  # type: ignore[misc]
+    """Depth map and field of view of a beam, for an image's pixel grid.
+
+    Args:
+        spacing: pixel size in the beam's unit, a number or (row, column); 1 for a beam in pixels.
+
+    Example:
+        >>> depth, sector = BeamDepth()(LinearBeam(), torch.zeros(1, 5, 7))
+        >>> depth.shape, float(depth[0, 2, 0])
+        (torch.Size([1, 5, 7]), 0.5)
+    """
+
+    backend = (TransformBackends.TORCH,)
+
+    def __init__(self, spacing: float | tuple[float, float] = 1.0) -> None:
+        self.spacing = spacing
+
+    def __call__(self, beam: Beam | Mapping[str, Any], reference: torch.Tensor) -> tuple[MetaTensor, MetaTensor]:
+        """Depth in [0, 1] and sector mask (0 or 1), both float32 ``(1, H, W)`` with the reference's affine."""
+        if not isinstance(beam, (LinearBeam, SectorBeam)):
+            beam = beam_from_dict(beam)
+        shape = (reference.shape[-2], reference.shape[-1])
+        depth, mask = beam.depth_map(shape, self.spacing), beam.mask(shape, self.spacing)
+        affine = reference.affine if isinstance(reference, MetaTensor) else None
+        device = reference.device
+        return tuple(MetaTensor(x.float()[None].to(device), affine=affine) for x in (depth, mask))  # type: ignore[return-value]
+
+
+class BeamDepthd(Transform):  # type: ignore[misc]
+    """Add ``depth`` and ``sector`` to an item.
+
+    The beam is, in this order: the one given here; the item's own under ``beam_key`` (a beam or its dictionary); one
+    fitted to the item's field-of-view mask under ``sector_key``, which is then replaced by the fitted beam's. A beam
+    in the item is meant in the pixels of the image it stands beside: resize after this transform, or fit after resizing.
+
+    Args:
+        reference_key: image or label whose pixel grid counts.
+        beam: one beam for all items, or ``None``.
+        spacing: pixel size in the beam's unit.
+        beam_key: where an item's own beam is.
+        depth_key: where the depth map ``(1, H, W)`` goes.
+        sector_key: where the field of view ``(1, H, W)`` goes, or is read for fitting.
+        kind: what to fit: ``"sector"``, ``"linear"`` or ``"auto"``.
+
+    Raises:
+        KeyError: an item from which no beam can be had.
+    """
+
+    backend = BeamDepth.backend
+
+    def __init__(
+        self,
+        reference_key: str = "image",
+        beam: Beam | Mapping[str, Any] | None = None,
+        spacing: float | tuple[float, float] = 1.0,
+        beam_key: str = "beam",
+        depth_key: str = "depth",
+        sector_key: str = "sector",
+        kind: str = "auto",
+    ) -> None:
+        self.reference_key = reference_key
+        self.beam = beam
+        self.beam_key = beam_key
+        self.depth_key = depth_key
+        self.sector_key = sector_key
+        self.kind = kind
+        self._make = BeamDepth(spacing)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return the item with its depth map and sector."""
+        item = dict(data)
+        beam = self._beam_of(item)
+        item[self.depth_key], item[self.sector_key] = self._make(beam, item[self.reference_key])
+        return item
+
+    def _beam_of(self, item: Mapping[Hashable, Any]) -> Beam | Mapping[str, Any]:
+        if self.beam is not None:
+            return self.beam
+        if self.beam_key in item:
+            return cast("Beam | Mapping[str, Any]", item[self.beam_key])
+        if self.sector_key in item:
+            mask = torch.as_tensor(item[self.sector_key]).as_subclass(torch.Tensor)[0] > 0
+            return fit_beam(mask, kind=self.kind, spacing=self._make.spacing)
+        raise KeyError(
+            f"no beam for this item: give BeamDepthd a beam, or the item a {self.beam_key!r} or a field-of-view mask "
+            f"{self.sector_key!r}; it has {', '.join(map(str, item))}"
+        )
+
+
+BeamDepthD = BeamDepthDict = BeamDepthd

@@ -1,0 +1,66 @@
+"""Load one frame with rows in depth, whatever the file format.
+
+MONAI's readers index pixels as (column, row), image files and NIfTI alike. Here a frame is ``(1, rows, columns)``,
+row 0 nearest the probe, as the beam's depth maps are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import torch
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import LoadImage, MapTransform, Transform
+from monai.utils import TransformBackends
+
+
+class LoadFrame(Transform):  # type: ignore[misc]
+    """Read a PNG or NIfTI frame as a float32 ``MetaTensor`` ``(1, rows, columns)``.
+
+    Colour is averaged to grey; an alpha channel is dropped. The affine maps (row, column) indices.
+
+    Raises:
+        ValueError: a file that holds more than one frame.
+    """
+
+    backend = (TransformBackends.TORCH,)
+
+    def __init__(self) -> None:
+        self._load = LoadImage(image_only=True, dtype=torch.float32)
+
+    def __call__(self, path: str) -> MetaTensor:
+        """Load ``path``."""
+        loaded = self._load(path)
+        pixels = loaded.as_tensor()
+        if path.lower().endswith(".png"):
+            pixels = pixels[..., :3].mean(-1) if pixels.ndim == 3 and pixels.shape[-1] > 2 else pixels
+            pixels = pixels[..., 0] if pixels.ndim == 3 else pixels
+        while pixels.ndim > 2 and pixels.shape[-1] == 1:
+            pixels = pixels[..., 0]
+        if pixels.ndim != 2:
+            raise ValueError(f"{path} has shape {tuple(pixels.shape)}, not one frame; export single frames")
+        affine = loaded.affine.clone()
+        affine[:, [0, 1]] = affine[:, [1, 0]]
+        return MetaTensor(pixels.T[None].contiguous(), affine=affine, meta={"filename_or_obj": path})
+
+
+class LoadFramed(MapTransform):  # type: ignore[misc]
+    """Dictionary version of :class:`LoadFrame`."""
+
+    backend = LoadFrame.backend
+
+    def __init__(self, keys: KeysCollection, allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self._load = LoadFrame()
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Replace each path by its frame."""
+        item = dict(data)
+        for key in self.key_iterator(item):
+            item[key] = self._load(item[key])
+        return item
+
+
+LoadFrameD = LoadFrameDict = LoadFramed
