@@ -24,7 +24,7 @@ DECIBELS_PER_NAT = 10.0 / math.log(10.0)
 _RAMP_OFFSET = 1e-8
 _BUFFER_FRACTION = 0.05
 _COEFFICIENT_TOLERANCE = 1e-13
-_MAX_COEFFICIENTS = 512
+_MAX_COEFFICIENTS = 768
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ class BMap:
 
     def log_cumulative(self, depth: Depth, timesteps: Timesteps, num_train_timesteps: int) -> torch.Tensor:
         """``log Bbar_t(d)`` summed step by step, ``(N, ...)`` float64: slow and plain, the reference for the table."""
-        shape = torch.broadcast_shapes(depth.shape, (len(timesteps), *[1] * (depth.ndim - 1)))
+        shape = (len(timesteps), *depth.shape[1:])
         total = torch.empty(shape, dtype=torch.float64)
         for index, (one_depth, t) in enumerate(zip(depth.expand(shape), timesteps.tolist(), strict=True)):
             total[index] = self.step_log_maps(one_depth, num_train_timesteps)[: t + 1].sum(0)
@@ -166,13 +166,15 @@ class BMap:
             return CumulativeTable(torch.zeros(steps, 1, dtype=torch.float64), None)
         slope, start = self._slope_and_start(steps)
         count = 8
-        while True:
+        while count <= _MAX_COEFFICIENTS:
             coefficients = self._chebyshev(slope, start, count)
-            tail = coefficients[:, -2:].abs().max()
-            if tail <= _COEFFICIENT_TOLERANCE * coefficients.abs().max() or count >= _MAX_COEFFICIENTS:
-                break
+            if coefficients[:, -2:].abs().max() <= _COEFFICIENT_TOLERANCE * coefficients.abs().max():
+                return CumulativeTable(coefficients, start if self.preserve_length else None)
             count = count + 4 if count < 24 else 2 * count
-        return CumulativeTable(coefficients, start if self.preserve_length else None)
+        raise ValueError(
+            f"minimum={self.minimum} takes almost all signal in one step, which no short table holds; use at least "
+            "1e-3, or BMap.from_attenuation for a strong map"
+        )
 
     @property
     def _convention_factor(self) -> float:
@@ -208,11 +210,12 @@ class CumulativeTable:
 
     The running sum over steps of ``log(1 - slope (d - start))`` is analytic in depth, so a short Chebyshev series
     holds it to rounding error. With ``preserve_length`` a pixel joins the sum only at its onset step, hence
-    ``log Bbar_t(d) = P_t(d) - P_{onset(d) - 1}(d)``. For T = 2000 this is some 200 KB, whatever the image size.
+    ``log Bbar_t(d) = P_t(d) - P_{onset(d) - 1}(d)``. For T = 2000 and ``minimum >= 0.9`` this is
+    some 200 KB, whatever the image size.
 
     Args:
         coefficients: ``(T, K)`` float64.
-        start: ``(T,)`` float64, non-increasing: depth at which each step's map leaves 1; ``None`` if always 0.
+        start: ``(T,)`` float64, non-increasing (to 1e-8): depth at which each step's map leaves 1; ``None`` if always 0.
     """
 
     coefficients: torch.Tensor
@@ -248,7 +251,7 @@ def _clenshaw(coefficients: torch.Tensor, depth: torch.Tensor) -> torch.Tensor:
     """Sum of ``coefficients[k] T_k(2 d - 1)``."""
     x = 2.0 * depth - 1.0
     if len(coefficients) == 1:
-        return coefficients[0].expand(torch.broadcast_shapes(coefficients[0].shape, depth.shape))
+        return coefficients[0] + torch.zeros_like(depth)
     later, latest = torch.zeros_like(x), coefficients[-1]
     for coefficient in coefficients[1:-1].flip(0):
         later, latest = latest, coefficient + 2.0 * x * latest - later
@@ -264,7 +267,7 @@ def _ramp(name: Ramp, steps: int) -> torch.Tensor:
         return u.sqrt()
     if name == "cosine":
         return (1.0 - torch.cos((t + 0.008) / (1.008 * steps) * (torch.pi / 2))) ** 2
-    return 0.5 * (1.0 - torch.cos(torch.pi * u))
+    return 0.5 * (1.0 - torch.cos(torch.pi * t / max(steps - 1, 1)))
 
 
 def _checked_steps(num_train_timesteps: int) -> int:

@@ -172,4 +172,5 @@ def _combine(first_scale: torch.Tensor | float, first: Image, second_scale: torc
 
 
 def _like(coefficient: torch.Tensor, image: Image) -> torch.Tensor:
-    return coefficient.to(device=image.device, dtype=image.dtype)
+    """On the image's device and in its precision, but never in half: the product is then float32."""
+    return coefficient.to(device=image.device, dtype=torch.promote_types(image.dtype, torch.float32))

@@ -16,7 +16,7 @@ from torch import nn
 
 from monai_bmaps.bmaps import BMap
 from monai_bmaps.inferers import BMapSynthesisInferer
-from monai_bmaps.pictures import colour_depth, colour_labels, side_by_side, to_grey
+from monai_bmaps.pictures import colour_labels, colour_map, side_by_side, to_grey
 from monai_bmaps.training import write_atomically
 
 
@@ -33,7 +33,8 @@ class Stateful(Protocol):
 class ResumableCheckpoint:
     """Handler that saves the whole training state every few iterations and takes it up again at the start.
 
-    The file is written beside its place and moved there, so a kill at any moment leaves the last whole one.
+    The file is written beside its place and moved there, so a kill at any moment leaves the last whole one. Attach it
+    after the handlers that change the state (EMA, learning rate): the file holds what they did up to its own turn.
 
     Args:
         path: the checkpoint file.
@@ -114,7 +115,12 @@ class SampleGrid:
         self.network.eval()
         samples = self.inferer(batch("seg"), self.network, depth=batch("depth"))
         columns = [
-            [colour_labels(seg), colour_depth(depth[0]), *([to_grey(image[0])] if image is not None else []), to_grey(s[0])]
+            [
+                colour_labels(seg),
+                colour_map(depth[0], 1 - seg[0]),
+                *([to_grey(image[0])] if image is not None else []),
+                to_grey(s[0]),
+            ]
             for seg, depth, image, s in zip(
                 batch("seg").cpu(),
                 batch("depth").cpu(),
@@ -170,12 +176,14 @@ class SynthesisWriter:
         batch = engine.state.batch
         images = engine.state.output["pred"].cpu()
         seeds = batch.get("seed", [None] * len(images))
-        for image, seg, depth, name, seed in zip(images, batch["seg"], batch["depth"], batch["name"], seeds, strict=True):
+        for image, seg, depth, name, seed in zip(
+            images, batch["seg"], batch["depth"], batch["name"], seeds, strict=True
+        ):
             pixels = to_grey(image[0])
             self._save_png(pixels, name, seed)
             self._save_nifti(pixels, name)
             if len(self._columns) < self.overview:
-                self._columns.append([colour_labels(seg), self._colour_b_map(depth[0]), pixels])
+                self._columns.append([colour_labels(seg), self._colour_b_map(depth[0], 1 - seg[0]), pixels])
 
     def finish(self, engine: Any) -> None:
         """Write the overview and say where everything is."""
@@ -186,12 +194,12 @@ class SynthesisWriter:
     def _decibels(self) -> float:
         return self.b_map.total_attenuation_db(self.num_train_timesteps)
 
-    def _colour_b_map(self, depth: torch.Tensor) -> np.ndarray[Any, Any]:
+    def _colour_b_map(self, depth: torch.Tensor, sector: torch.Tensor) -> np.ndarray[Any, Any]:
         """Share of signal power left half-way through the chain."""
         middle = torch.tensor([self.num_train_timesteps // 2])
         table = self.b_map.tabulate(self.num_train_timesteps)
         share = table.log_cumulative(depth.as_subclass(torch.Tensor)[None], middle)[0].exp()
-        return colour_depth(1.0 - share)
+        return colour_map(1.0 - share, sector)
 
     def _save_png(self, pixels: np.ndarray[Any, Any], name: str, seed: object) -> None:
         text = PngImagePlugin.PngInfo()

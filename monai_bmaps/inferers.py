@@ -7,6 +7,7 @@ with the image, generators, and the per-pixel noise level as an input channel.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any, Literal, get_args
@@ -174,7 +175,13 @@ class BMapDiffusionInferer(DiffusionInferer):  # type: ignore[misc]
         if scheduler.depth is not None and len(scheduler.depth) > 1:
             doubled = scheduler.bind(torch.cat([scheduler.depth] * 2))
         output = self._predict(
-            network, doubled, torch.cat([noisy] * 2), torch.cat([timesteps] * 2), both_condition, mode, both_seg
+            network,
+            doubled,
+            torch.cat([noisy] * 2),
+            torch.cat([timesteps] * 2),
+            both_condition,
+            mode,
+            both_seg,
         )
         null, conditional = output.chunk(2)
         return null + cfg * (conditional - null)
@@ -240,7 +247,7 @@ class BMapSynthesisInferer(Inferer):  # type: ignore[misc]
     ) -> None:
         super().__init__()
         self.inferer = inferer
-        self.scheduler = scheduler or inferer.scheduler
+        self.scheduler = copy.copy(scheduler or inferer.scheduler)  # its own steps; the tables are shared
         self.scheduler.set_timesteps(num_inference_steps)
         self.seed = seed
         self.eta = eta

@@ -46,8 +46,8 @@ def use_plain_modulation(block: SPADE) -> None:
 class PatchUNet(nn.Module):
     """Run a network on ``patch_size x patch_size`` pixel patches folded into channels (space to depth).
 
-    A 128x128 image becomes a 64x64 one of four channels: the same receptive field and output at about a quarter of
-    the cost. With v-prediction it changes the samples little (Hoogeboom et al. 2023, https://arxiv.org/abs/2301.11093).
+    A 128x128 image becomes a 64x64 one of four channels, so that the network's widest layers work on a quarter of the
+    positions (Hoogeboom et al. 2023, https://arxiv.org/abs/2301.11093); ``docs/decisions`` has what it costs and saves.
 
     Args:
         network: takes ``in_channels * patch_size^2`` channels and returns ``out_channels * patch_size^2``.
@@ -62,7 +62,11 @@ class PatchUNet(nn.Module):
         self.patch_size = patch_size
 
     def forward(
-        self, x: Image, timesteps: Timesteps, context: torch.Tensor | None = None, seg: torch.Tensor | None = None
+        self,
+        x: Image,
+        timesteps: Timesteps,
+        context: torch.Tensor | None = None,
+        seg: torch.Tensor | None = None,
     ) -> Image:
         """As the wrapped network; ``seg`` is handed on at full resolution, for networks that take one."""
         if x.shape[-2] % self.patch_size or x.shape[-1] % self.patch_size:

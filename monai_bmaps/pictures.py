@@ -1,4 +1,4 @@
-"""Pictures for people: label maps and depth in colour, columns side by side with captions."""
+"""Pictures for people: label maps and B-maps in colour, columns side by side with captions."""
 
 from __future__ import annotations
 
@@ -14,33 +14,41 @@ Pixels: TypeAlias = np.ndarray[Any, Any]
 """``(H, W)`` or ``(H, W, 3)`` uint8."""
 
 _LABEL_COLOURS = np.array(
-    [[12, 12, 16], [178, 58, 72], [222, 176, 92], [74, 124, 178], [118, 158, 110], [150, 112, 170]], dtype=np.uint8
+    [[12, 12, 16], [178, 58, 72], [222, 176, 92], [74, 124, 178], [118, 158, 110], [150, 112, 170]],
+    dtype=np.uint8,
 )
 _UNLABELLED = np.array([58, 60, 66], dtype=np.uint8)
-_DEPTH_STOPS = np.array([[250, 236, 170], [226, 120, 70], [120, 40, 100], [22, 14, 50]], dtype=np.float64)
+_MAP_STOPS = np.array([[250, 236, 170], [226, 120, 70], [120, 40, 100], [22, 14, 50]], dtype=np.float64)
 
 
 def to_grey(image: torch.Tensor) -> Pixels:
     """8-bit grey of an image ``(H, W)`` in [-1, 1]."""
-    return ((image.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu().numpy()
+    return np.asarray(((image.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu())
 
 
 def colour_labels(seg: torch.Tensor) -> Pixels:
-    """Colours of condition channels ``(K + 2, H, W)``: outside the beam first, unlabelled tissue last."""
+    """Colours of condition channels ``(K + 2, H, W)``: outside the beam first, unlabelled tissue last.
+
+    The colours of the anatomy repeat after five labels.
+    """
     classes = seg.argmax(0).cpu().numpy()
-    colours = np.concatenate([_LABEL_COLOURS[: len(seg) - 1], _UNLABELLED[None]])
-    return colours[classes]
+    outside, anatomy = _LABEL_COLOURS[:1], _LABEL_COLOURS[1:]
+    colours = np.concatenate([outside, anatomy[np.arange(len(seg) - 2) % len(anatomy)], _UNLABELLED[None]])
+    return np.asarray(colours[classes])
 
 
-def colour_depth(depth: torch.Tensor) -> Pixels:
-    """Colours of a map ``(H, W)`` in [0, 1]: light near the probe, dark far from it."""
-    position = depth.double().clamp(0, 1).cpu().numpy() * (len(_DEPTH_STOPS) - 1)
-    low = np.minimum(position.astype(int), len(_DEPTH_STOPS) - 2)
+def colour_map(values: torch.Tensor, sector: torch.Tensor) -> Pixels:
+    """Colours of a map ``(H, W)`` in [0, 1], light for 0 and dark for 1; as the labels' outside where sector is 0."""
+    position = values.double().clamp(0, 1).cpu().numpy() * (len(_MAP_STOPS) - 1)
+    low = np.minimum(position.astype(int), len(_MAP_STOPS) - 2)
     share = (position - low)[..., None]
-    return ((1 - share) * _DEPTH_STOPS[low] + share * _DEPTH_STOPS[low + 1]).round().astype(np.uint8)
+    colours = ((1 - share) * _MAP_STOPS[low] + share * _MAP_STOPS[low + 1]).round().astype(np.uint8)
+    return np.asarray(np.where(sector.cpu().numpy()[..., None] > 0.5, colours, _LABEL_COLOURS[0]))
 
 
-def side_by_side(columns: Sequence[Sequence[Pixels]], captions: Sequence[str] = (), scale: int = 2) -> PillowImage.Image:
+def side_by_side(
+    columns: Sequence[Sequence[Pixels]], captions: Sequence[str] = (), scale: int = 2
+) -> PillowImage.Image:
     """One picture of columns of equally large panels; captions name the rows, at their left edge.
 
     Raises:

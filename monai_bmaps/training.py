@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,7 @@ class BMapPrepareBatch(DiffusionPrepareBatch):  # type: ignore[misc]
         if self.seed is None:
             return torch.randint(0, self.num_train_timesteps, (len(images),), device=images.device)
         middles = (torch.arange(len(images), device=images.device) + 0.5) / len(images)
-        return (middles * self.num_train_timesteps).long()
+        return torch.as_tensor((middles * self.num_train_timesteps).long())
 
     def __call__(
         self,
@@ -126,15 +127,19 @@ def load_weights(network: nn.Module, path: str | Path) -> nn.Module:
 
     Raises:
         FileNotFoundError: no file there.
-        ValueError: weights of another architecture.
+        ValueError: not a file of weights, or weights of another architecture.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; train the bundle, or point to its models/model.pt")
-    weights = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+    except (EOFError, RuntimeError, pickle.UnpicklingError) as error:
+        size = path.stat().st_size
+        raise ValueError(f"{path} ({size} bytes) is damaged or no file of weights; fetch it again") from error
     try:
         network.load_state_dict(weights)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         raise ValueError(f"{path} holds weights of another network than the configured one: {error}") from error
     return network.eval()
 
@@ -155,6 +160,9 @@ def write_atomically(content: Mapping[str, Any], path: Path) -> Path:
     """Save beside the path and move there, so that a kill leaves the old file or the new one, never half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
-    torch.save(content, partial)
-    os.replace(partial, path)
+    try:
+        torch.save(content, partial)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
     return path

@@ -26,9 +26,7 @@ LAYERS = {
     "Conv2d_4a_3x3": (80, 192, 3, 1, 0),
 }
 
-needs_weights = pytest.mark.skipif(
-    not NPZ.is_file(), reason="needs ../shared/weights (the folded FID Inception)"
-)
+needs_weights = pytest.mark.skipif(not NPZ.is_file(), reason="needs ../shared/weights (the folded FID Inception)")
 needs_frames = pytest.mark.skipif(not FRAMES.is_dir(), reason="needs ../shared/data/camus_apical")
 
 
@@ -343,9 +341,7 @@ def test_published_first_layer_is_the_exact_one_scaled_per_channel() -> None:
 def test_noise_on_real_frames_is_far_above_the_real_to_real_distance() -> None:
     image_module = pytest.importorskip("PIL.Image")
     by_patient = {path.name.split("_")[0]: path for path in sorted(FRAMES.glob("*.png"))}
-    frames = [
-        np.asarray(image_module.open(path), np.float32) / 255 for path in list(by_patient.values())[:12]
-    ]
+    frames = [np.asarray(image_module.open(path), np.float32) / 255 for path in list(by_patient.values())[:12]]
     real = torch.from_numpy(np.stack(frames))[:, None, :, 16:240]  # (12, 1, 256, 224)
     noisy = (real[6:] + 0.1 * torch.randn(real[6:].shape, generator=generator())).clamp(0, 1)
     found = stem_features([real, noisy], InceptionStem.load(NPZ))

@@ -1,4 +1,4 @@
-"""Beams: depth, resizing, serialisation, SlicerUltrasound, fits to masks, the fan of the authors' code."""
+"""Beams: depth, resizing, validation, serialisation, the fan of the authors' code."""
 
 from __future__ import annotations
 
@@ -11,22 +11,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
-from PIL import Image
 
-import monai_bmaps.geometry as geometry
-from monai_bmaps.geometry import (
-    Beam,
-    LinearBeam,
-    SectorBeam,
-    beam_from_dict,
-    beam_from_slicer_ultrasound,
-    beam_to_slicer_ultrasound,
-    fit_beam,
-)
+from monai_bmaps.geometry import Beam, LinearBeam, SectorBeam, beam_from_dict, fitting, slicer_ultrasound
+from monai_bmaps.geometry import beams as beams_module
 
 SHARED = Path(__file__).parents[2] / "shared"
 ORACLE = SHARED / "oracle" / "authors_public.npz"
-SECTORS = SHARED / "data" / "camus_apical" / "sectors"
 CAMUS_FAN = SectorBeam(apex=(0, 128), radii=(0, 250), half_angle_deg=32.1003690834937)
 
 BEAMS: dict[str, Beam] = {
@@ -39,20 +29,17 @@ BEAMS: dict[str, Beam] = {
 beams = pytest.mark.parametrize("beam", BEAMS.values(), ids=list(BEAMS))
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+@pytest.mark.parametrize("module", [beams_module, fitting, slicer_ultrasound], ids=lambda module: module.__name__)
+def test_examples_in_the_docstrings_run(module):
+    assert doctest.testmod(module).failed == 0
 
 
-def iou(first: torch.Tensor, second: torch.Tensor) -> float:
-    return float((first & second).sum() / (first | second).sum())
-
-
-def test_examples_in_the_docstrings_run():
-    assert doctest.testmod(geometry).failed == 0
+def test_polar_and_depth_agree_inside_a_steered_beam():
+    beam = SectorBeam(apex=(-6, 3), radii=(4, 15), half_angle_deg=28, steering_deg=-11)
+    radius, angle = beam.polar((11, 13))
+    inside = beam.mask((11, 13))
+    assert torch.equal(inside, (radius >= 4) & (radius <= 15) & (angle.abs() <= math.radians(28)))
+    torch.testing.assert_close(beam.depth_map((11, 13))[inside], ((radius - 4) / 11)[inside].float())
 
 
 # Depth
@@ -122,9 +109,7 @@ def test_opposite_steering_mirrors_the_depth_map():
 @beams
 def test_scaling_beam_and_spacing_together_changes_no_depth(beam):
     expected = beam.depth_map((84, 110))
-    torch.testing.assert_close(
-        beam.scaled(0.3).depth_map((84, 110), spacing=0.3), expected, atol=1e-6, rtol=0
-    )
+    torch.testing.assert_close(beam.scaled(0.3).depth_map((84, 110), spacing=0.3), expected, atol=1e-6, rtol=0)
 
 
 def test_spacing_pair_is_row_then_column():
@@ -145,9 +130,7 @@ def interior(mask: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("factor", [2, 0.5])
 def test_resizing_the_image_and_resampling_the_beam_give_the_same_depth(beam, factor):
     shape, small = (84, 110), (round(84 * factor), round(110 * factor))
-    resized = F.interpolate(beam.depth_map(shape)[None, None], small, mode="bilinear", align_corners=False)[
-        0, 0
-    ]
+    resized = F.interpolate(beam.depth_map(shape)[None, None], small, mode="bilinear", align_corners=False)[0, 0]
     moved = beam.resampled(shape, small)
     inside = interior(moved.mask(small))
     # away from the apex bilinear interpolation of r errs by second order: 0.1 pixel of about 70
@@ -208,8 +191,6 @@ NAN = float("nan")
         (lambda: beam_from_dict({"kind": "disc"}), "beam kind must be one of"),
         (lambda: beam_from_dict({"kind": "linear", "apex": 0}), "remove or rename"),
         (lambda: beam_from_dict({"kind": "sector", "apex": [0, 1]}), "are missing"),
-        (lambda: beam_from_slicer_ultrasound({"mask_type": "disc"}), "mask_type must be"),
-        (lambda: beam_from_slicer_ultrasound({"angle1": 60}), "angle2 or angle_max_degrees"),
     ],
 )
 def test_unusable_numbers_are_refused_with_their_reason(make, message):
@@ -217,175 +198,12 @@ def test_unusable_numbers_are_refused_with_their_reason(make, message):
         make()
 
 
-# Serialisation and SlicerUltrasound
+# Serialisation
 
 
 @beams
 def test_dict_round_trip_through_json_is_exact(beam):
     assert beam_from_dict(json.loads(json.dumps(beam.to_dict()))) == beam
-
-
-@pytest.mark.parametrize("name", ["phased", "curvilinear", "steered"])
-def test_fan_round_trip_through_slicer_ultrasound_keeps_the_depth(name):
-    beam = BEAMS[name]
-    back = beam_from_slicer_ultrasound(beam_to_slicer_ultrasound(beam, (84, 110)))
-    assert isinstance(back, SectorBeam)
-    assert (back.apex, back.radii) == (beam.apex, beam.radii)
-    assert (back.half_angle_deg, back.steering_deg) == pytest.approx((beam.half_angle_deg, beam.steering_deg))
-
-
-def test_rectangle_round_trip_through_slicer_ultrasound_is_exact():
-    beam = LinearBeam(top=3, bottom=40, left=5, right=60)
-    assert beam_from_slicer_ultrasound(beam_to_slicer_ultrasound(beam, (48, 64))) == beam
-
-
-def test_rectangle_for_slicer_ultrasound_slices_out_the_beams_mask():
-    beam = LinearBeam(top=2.5, bottom=9.5, left=-3)
-    keys = beam_to_slicer_ultrasound(beam, (8, 12))
-    rows, columns = (
-        (keys[f"rectangle_{a}"], keys[f"rectangle_{b}"]) for a, b in (("top", "bottom"), ("left", "right"))
-    )
-    sliced = torch.zeros(8, 12, dtype=torch.bool)
-    sliced[slice(*rows), slice(*columns)] = True
-    assert torch.equal(sliced, beam.mask((8, 12)))
-
-
-@pytest.mark.parametrize(
-    "names", [("angle1", "angle2"), ("angle2", "angle1"), ("angle_min_degrees", "angle_max_degrees")]
-)
-def test_fan_angles_are_read_in_either_order_and_by_their_older_names(names):
-    fan = {"center_rows_px": 4, "center_cols_px": 50, "radius1": 0, "radius2": 80}
-    beam = beam_from_slicer_ultrasound(fan | dict(zip(names, (48, 108), strict=True)))
-    assert beam == BEAMS["steered"]
-
-
-def test_fan_radii_are_read_by_their_older_names():
-    fan = {"angle1": 60, "angle2": 120, "center_rows_px": 0, "center_cols_px": 9}
-    beam = beam_from_slicer_ultrasound(fan | {"radius_min_px": 2, "radius_max_px": 8})
-    assert beam == SectorBeam((0, 9), (2, 8), 30)
-
-
-def test_fan_across_the_images_left_keeps_its_small_angle():
-    fan = {
-        "angle1": 170,
-        "angle2": -170,
-        "center_rows_px": 0,
-        "center_cols_px": 9,
-        "radius1": 0,
-        "radius2": 8,
-    }
-    assert beam_from_slicer_ultrasound(fan) == SectorBeam((0, 9), (0, 8), 10, -90)
-
-
-# Fits
-
-FANS = {
-    "phased": SectorBeam((12.5, 101), (0, 142), 36),
-    "phased cropped by both sides": SectorBeam((10, 99.5), (0, 145), 52),
-    "phased steered": SectorBeam((8, 80), (0, 130), 28, 14),
-    "curvilinear": SectorBeam((-60, 103), (75, 205), 29),
-    "curvilinear with a flat face": SectorBeam((-260, 97), (275, 400), 14),
-    "curvilinear steered": SectorBeam((-20, 95), (32, 160), 31, -9),
-    "curvilinear cropped below": SectorBeam((-50, 100), (70, 230), 30),
-}
-SHAPE = (160, 200)
-
-
-def damaged(mask: torch.Tensor) -> torch.Tensor:
-    """Speckle of both kinds, a ragged edge and a hole."""
-    generator = torch.Generator().manual_seed(0)
-    ragged = F.avg_pool2d(mask[None, None].float(), 5, 1, 2)[0, 0] > 0.2 + 0.6 * torch.rand(
-        SHAPE, generator=generator
-    )
-    noisy = ragged ^ (torch.rand(SHAPE, generator=generator) < 0.01)
-    noisy[70:85, 95:110] = False
-    return noisy
-
-
-@pytest.mark.parametrize("fan", FANS.values(), ids=list(FANS))
-def test_fit_to_a_damaged_mask_recovers_the_fan(fan):
-    mask = fan.mask(SHAPE)
-    fitted = fit_beam(damaged(mask))
-    assert iou(fitted.mask(SHAPE), mask) > 0.98
-
-
-@pytest.mark.parametrize("name", ["phased", "curvilinear", "phased steered"])
-def test_fit_to_a_clean_mask_recovers_the_fans_numbers(name):
-    fan = FANS[name]
-    fitted = fit_beam(fan.mask(SHAPE), "sector")
-    # half a pixel of edge moves apex and radii of a narrow fan by about a pixel or two
-    assert fitted.apex == pytest.approx(fan.apex, abs=2)
-    assert fitted.radii == pytest.approx(fan.radii, abs=2)
-    assert fitted.half_angle_deg == pytest.approx(fan.half_angle_deg, abs=0.7)
-    assert fitted.steering_deg == pytest.approx(fan.steering_deg, abs=0.7)
-
-
-def test_fitted_depth_stays_near_the_true_depth():
-    fan = FANS["curvilinear"]
-    fitted, both = fit_beam(damaged(fan.mask(SHAPE)), "sector"), fan.mask(SHAPE)
-    both &= fitted.mask(SHAPE)
-    # two pixels of 130
-    torch.testing.assert_close(
-        fitted.depth_map(SHAPE)[both], fan.depth_map(SHAPE)[both], atol=2 / 130, rtol=0
-    )
-
-
-def test_fit_in_millimetres_is_the_fit_in_pixels_scaled():
-    mask = FANS["curvilinear"].mask(SHAPE)
-    pixels, millimetres = fit_beam(mask, "sector"), fit_beam(mask, "sector", spacing=0.25)
-    assert millimetres.apex == pytest.approx(pixels.scaled(0.25).apex, abs=0.02)
-    assert millimetres.radii == pytest.approx(pixels.scaled(0.25).radii, abs=0.02)
-
-
-def test_fit_repeats_exactly():
-    mask = damaged(FANS["phased"].mask(SHAPE))
-    assert fit_beam(mask) == fit_beam(mask)
-
-
-def test_fit_works_where_the_caller_switched_gradients_off():
-    with torch.inference_mode():
-        assert isinstance(fit_beam(FANS["phased"].mask(SHAPE)), SectorBeam)
-
-
-@pytest.mark.parametrize(
-    "beam", [LinearBeam(), LinearBeam(top=12, bottom=140), LinearBeam(top=9, left=20, right=171)], ids=str
-)
-def test_auto_fit_to_a_damaged_rectangle_is_that_linear_beam(beam):
-    fitted = fit_beam(damaged(beam.mask(SHAPE)))
-    assert isinstance(fitted, LinearBeam)
-    assert fitted.ends(SHAPE) == pytest.approx(beam.ends(SHAPE), abs=1)
-
-
-def test_fit_leaves_the_mask_unchanged_and_takes_numpy():
-    mask = FANS["phased"].mask(SHAPE).numpy().astype(np.uint8)
-    mask.setflags(write=False)
-    assert isinstance(fit_beam(mask), SectorBeam)
-
-
-@pytest.mark.parametrize(
-    ("mask", "kind", "message"),
-    [
-        (torch.zeros(8, 9), "auto", "got only zeros"),
-        (torch.ones(1, 8, 9), "auto", r"mask must be \(height, width\)"),
-        (torch.full((8, 9), NAN), "auto", "mask must hold only 0 and 1"),
-        (torch.full((8, 9), 255), "auto", "mask must hold only 0 and 1, got values from 255 to 255"),
-        (torch.ones(8, 9), "disc", "kind must be"),
-        (torch.eye(64), "auto", r"IoU\) of a beam with the mask must be at least 0.8"),
-        (FANS["phased"].mask(SHAPE), "linear", "filled field of view"),
-    ],
-)
-def test_mask_that_cannot_be_fitted_is_refused_with_its_reason(mask, kind, message):
-    with pytest.raises(ValueError, match=message):
-        fit_beam(mask, kind)
-
-
-@pytest.mark.skipif(not SECTORS.is_dir(), reason="../shared/data/camus_apical/sectors is not there")
-@pytest.mark.parametrize("start", [0, 100, 200])
-def test_fit_matches_real_apical_sectors(start):
-    # three of the 312 masks are nibbled at dark corners; none of these is among the sample
-    for path in sorted(SECTORS.glob("*.png"))[start : start + 100 : 25]:
-        mask = torch.from_numpy(np.asarray(Image.open(path)) > 0)
-        assert iou(fit_beam(mask, "sector").mask(mask.shape), mask) > 0.99, path.name
 
 
 # The authors' code

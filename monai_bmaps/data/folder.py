@@ -43,14 +43,14 @@ def list_items(
     Raises:
         FileNotFoundError: a folder is missing or empty, or a frame lacks its label or sector (the first few are
             named).
-        ValueError: a name in which ``group_pattern`` does not occur, or that the index lacks.
+        ValueError: a name in which ``group_pattern`` does not occur, or a name or column that the index lacks.
     """
     root = Path(root)
     folders = {"image": images, "label": labels, "sector": sectors}
     files = {key: _files(root / folder) for key, folder in folders.items() if folder is not None}
     if not files:
         raise ValueError("name at least one of images, labels and sectors")
-    lead = "image" if "image" in files else "label"
+    lead = next(iter(files))
     names = sorted(files[lead])
     for key, found in files.items():
         missing = [name for name in names if name not in found]
@@ -61,7 +61,12 @@ def list_items(
             )
     groups = _groups(root, names, group_pattern, group_column)
     items = [
-        {"name": name, "source": source, "group": groups[name], **{key: str(found[name]) for key, found in files.items()}}
+        {
+            "name": name,
+            "source": source,
+            "group": groups[name],
+            **{key: str(found[name]) for key, found in files.items()},
+        }
         for name in names
     ]
     return select_split(items, split)
@@ -89,7 +94,12 @@ def _groups(root: Path, names: list[str], pattern: str | None, column: str | Non
         raise ValueError("give group_pattern or group_column, not both")
     if column is not None:
         with (root / "index.csv").open(newline="") as stream:
-            index = {row["name"]: row[column] for row in csv.DictReader(stream)}
+            rows = csv.DictReader(stream)
+            for needed in ("name", column):
+                if needed not in (rows.fieldnames or ()):
+                    known = ", ".join(rows.fieldnames or ()) or "none"
+                    raise ValueError(f"{root / 'index.csv'} has no column {needed!r}; it has {known}")
+            index = {row["name"]: row[column] for row in rows}
         absent = [name for name in names if name not in index]
         if absent:
             raise ValueError(f"{root / 'index.csv'} lacks {len(absent)} names, for example {', '.join(absent[:3])}")

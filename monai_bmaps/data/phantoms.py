@@ -1,46 +1,42 @@
-"""Procedural ultrasound: label maps of the apical heart and the thyroid, and the speckle they would give.
+"""Procedural label maps of the apical heart and the thyroid: small, free of patients, with their beams.
 
-Anatomy lives in the beam's own coordinates, so one drawing serves every image shape. Fully developed speckle:
-``|h * (sqrt(backscatter) z)|`` with ``z`` complex circular Gaussian, ``h`` the point spread function
-(Wagner et al. 1983, https://doi.org/10.1109/T-SU.1983.31404); then loss with depth and log compression, dB.
+Anatomy lives in the beam's own coordinates, so one drawing serves every image shape. The heart's mean shapes were
+measured on the label maps of CAMUS (Leclerc et al., IEEE TMI 38(9), 2019, https://doi.org/10.1109/TMI.2019.2900516):
+means only, no pixels. ``python -m monai_bmaps.data.phantoms FOLDER`` writes hearts and their beams as files.
 """
 
 from __future__ import annotations
 
+import argparse
+import io
+import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
 
 import torch
+from PIL import Image
 from torch import Generator, Tensor
-from torch.nn import functional
 
 from monai_bmaps.geometry import LinearBeam, SectorBeam
 
-Beam: TypeAlias = LinearBeam | SectorBeam
 View: TypeAlias = Literal["4CH", "2CH"]
 Phase: TypeAlias = Literal["ED", "ES"]
 _Pair: TypeAlias = tuple[float, float]
 
-ECHOGENICITY_DB: Mapping[str, Mapping[int, float]] = {
-    "heart": {0: -32.0, 1: -40.0, 2: -26.0, 3: -39.0},
-    "thyroid": {0: -33.0, 1: -24.0, 2: -50.0, 3: -50.0},
-}
-"""Mean backscatter of each label in dB below white, before loss with depth."""
+VIEWS: tuple[View, ...] = ("4CH", "2CH")
+PHASES: tuple[Phase, ...] = ("ED", "ES")
 
 _SMALLEST_SIDE = 16
-_SAMPLES_PER_SIGMA = 2.5  # of the point spread function; dense enough for bilinear scan conversion
-_AXIAL_SIGMA, _SECTOR_SIGMA, _LINEAR_SIGMA = 0.005, 0.022, 0.010  # of the depth; of the half width
-_PSF_RADIUS = 10  # samples: 4 sigma
-_CARRIER_PERIOD = 18.0  # samples
-_SKIN_DEPTH = 0.012
 _LAST_DEPTH = 0.99  # of the far radius: the last image row, which cuts long atria flat
 
 
 @dataclass(frozen=True)
 class _Apical:
-    """One apical view at one phase: means measured on public apical label maps.
+    """One apical view at one phase: means measured on the label maps of CAMUS.
 
     Positions are (depth, lateral) in units of the beam's far radius; the rest is in units of the long axis L
     from valve (s = 0) to apex (s = 1). A wall's distance from the axis is ``polynomial(s) * sqrt(1 - s^2)``.
@@ -142,7 +138,8 @@ def heart_labels(
     fan = heart_beam(size) if beam is None else beam
     if not isinstance(fan, SectorBeam):
         raise ValueError(f"beam must be a SectorBeam, got {fan!r}; make one with heart_beam(shape)")
-    radius, angle = _polar(fan, size)
+    radius, angle = fan.polar(size)
+    radius = radius / fan.radii[1]
     labels = _draw_apical(
         radius * torch.cos(angle), radius * torch.sin(angle), _APICAL[view, phase], _draws(12, generator)
     )
@@ -175,51 +172,88 @@ def thyroid_labels(shape: Sequence[int] = (128, 128), *, generator: Generator | 
     return torch.where(jugular < 0, 3, torch.where(carotid < 0, 2, labels))
 
 
-def speckle_image(
-    labels: Tensor,
-    beam: Beam,
+def write_heart_items(
+    folder: str | Path,
+    count: int = 4,
     *,
-    kind: str | Mapping[int, float] = "heart",
-    attenuation_db: float = 30.0,
-    tgc: float = 0.8,
-    specular_db: float | None = -16.0,
-    dynamic_range_db: float = 60.0,
-    generator: Generator | None = None,
-) -> Tensor:
-    """The B-mode image of a label map: speckle, loss with depth, wall echoes, log compression.
+    shape: Sequence[int] = (128, 128),
+    seed: int = 0,
+    overwrite: bool = False,
+) -> list[dict[str, Any]]:
+    """Write hearts as ``labels/heart_1.png``, ... and their beams as ``dataset.json``, which comes last.
 
-    ``image = 1 + 20 log10(envelope) / dynamic_range_db``, clamped to [0, 1]. The point spread function is
-    Gaussian and the same at every (depth, line), so in a fan it widens laterally in proportion to the radius.
+    The k-th heart depends on the seed and k alone. Views alternate with every heart, phases with every second.
 
     Args:
-        labels: (height, width), integer.
-        beam: where the sound goes, in pixels.
-        kind: "heart", "thyroid", or label -> mean backscatter in dB below white.
-        attenuation_db: two-way loss from depth 0 to depth 1, linear in depth, in [0, 1000].
-        tgc: share of the loss that time gain compensation restores, in [0, 1].
-        specular_db: peak level of an interface square to the beam and of the skin line; None leaves them out.
-        dynamic_range_db: from black to white, in [1, 1000].
-        generator: source of the scatterers, on the CPU; None is torch's global one.
+        folder: where to; made if missing.
+        count: how many hearts, at least 1; four show every view at every phase.
+        shape: (height, width) in pixels, at least 16 each.
+        seed: of the anatomies and fans, at least 0.
+        overwrite: whether files of these names may be replaced; others are left alone.
 
     Returns:
-        (height, width), float32, in [0, 1]; 0 outside the beam.
+        The items that ``dataset.json`` lists under ``test``: ``name``, ``label`` (path relative to ``folder``, 8-bit PNG, 0 to 3),
+        ``beam`` (``beam.to_dict()``, in pixels), ``view`` and ``phase`` of each heart.
 
     Raises:
-        ValueError: the labels are no integer map, one has no echogenicity, or a number is out of its range.
+        FileExistsError: a file is there already and ``overwrite`` is false; then nothing is written.
+        ValueError: the count or seed is too small, or the shape.
     """
-    _check_labels(labels)
-    _check_range("attenuation_db", attenuation_db, 0.0, 1000.0)
-    _check_range("tgc", tgc, 0.0, 1.0)
-    _check_range("dynamic_range_db", dynamic_range_db, 1.0, 1000.0)
-    size = (labels.shape[0], labels.shape[1])
-    tissue, depth = _at_lines(labels, beam)
-    loss_db = (1 - tgc) * attenuation_db * depth[:, None]
-    echoes_db = None
-    if specular_db is not None:
-        echoes_db = torch.where(_interfaces(tissue, depth), specular_db - loss_db, -math.inf)
-    field = _blurred(_scatterers(_echogenicity(tissue, kind) - loss_db, echoes_db, generator))
-    level_db = 20 * torch.log10(_scan_convert(field, beam, size).clamp_min(1e-30))
-    return ((1 + level_db / dynamic_range_db).clamp(0.0, 1.0) * beam.mask(size)).float()
+    if count < 1 or seed < 0:
+        raise ValueError(f"count must be at least 1 and seed at least 0, got {count} and {seed}")
+    size, folder = _checked_shape(shape), Path(folder)
+    index, names = folder / "dataset.json", [f"heart_{k + 1}" for k in range(count)]
+    labels = [f"labels/{name}.png" for name in names]
+    if not overwrite and (present := [str(p) for p in (index, *(folder / x for x in labels)) if p.exists()]):
+        raise FileExistsError(
+            f"{', '.join(present[:3])} exist already; choose another folder or overwrite (--overwrite)"
+        )
+    (folder / "labels").mkdir(parents=True, exist_ok=True)
+    items = []
+    for k, (name, label) in enumerate(zip(names, labels, strict=True)):
+        generator = Generator().manual_seed(seed * 1_000_003 + k)
+        view, phase = VIEWS[k % 2], PHASES[k // 2 % 2]
+        beam = heart_beam(size, generator=generator)
+        drawn = heart_labels(size, view=view, phase=phase, generator=generator, beam=beam)
+        _write(folder / label, _png(drawn))
+        items.append({"name": name, "label": label, "beam": beam.to_dict(), "view": view, "phase": phase})
+    _write(index, (json.dumps({"test": items}, indent=2) + "\n").encode())
+    return items
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write hearts from the command line; see :func:`write_heart_items`."""
+    parser = argparse.ArgumentParser(
+        prog="python -m monai_bmaps.data.phantoms", description="Write label maps of procedural hearts, and beams."
+    )
+    parser.add_argument("folder", type=Path, help="where to write dataset.json and labels/")
+    parser.add_argument("--count", type=int, default=4, help="how many hearts (default: 4)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the anatomies (default: 0)")
+    parser.add_argument("--size", type=int, default=128, help="height and width in pixels (default: 128)")
+    parser.add_argument("--overwrite", action="store_true", help="replace files that are there")
+    given = parser.parse_args(arguments)
+    shape = (given.size, given.size)
+    try:
+        write_heart_items(given.folder, given.count, shape=shape, seed=given.seed, overwrite=given.overwrite)
+    except (OSError, ValueError) as refusal:
+        parser.error(str(refusal))
+    print(f"wrote {given.count} hearts: {given.folder / 'dataset.json'}")
+
+
+def _png(labels: Tensor) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(labels.to(torch.uint8).numpy()).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Under another name first, so that no reader ever meets half a file."""
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        part.write_bytes(content)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _draw_apical(depth: Tensor, lateral: Tensor, mean: _Apical, z: Sequence[float]) -> Tensor:
@@ -276,14 +310,6 @@ def _profile(s: Tensor, polynomial: Sequence[float], end: float) -> Tensor:
     return height * torch.sqrt(1 - t * t)
 
 
-def _polar(beam: SectorBeam, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Radius in far radii, and angle from the centre line in radians, of each pixel's centre."""
-    rows = torch.arange(size[0], dtype=torch.float64)[:, None] - beam.apex[0]
-    columns = torch.arange(size[1], dtype=torch.float64)[None, :] - beam.apex[1]
-    angle = torch.atan2(columns, rows) - math.radians(beam.steering_deg)
-    return torch.hypot(rows, columns) / beam.radii[1], torch.remainder(angle + math.pi, 2 * math.pi) - math.pi
-
-
 def _ellipse(x: Tensor, y: Tensor, centre: _Pair, radii: _Pair, tilt: float = 0.0) -> Tensor:
     """Implicit ellipse in (x in [-1, 1], y in [0, 1]): -1 at its centre, 0 on it, positive outside."""
     # y counts twice: the image is 2 wide and 1 deep in these coordinates.
@@ -297,108 +323,11 @@ def _smooth_minimum(a: Tensor, b: Tensor, width: float) -> Tensor:
     return -width * torch.logaddexp(-a / width, -b / width)
 
 
-def _psf_sigmas(beam: Beam, size: tuple[int, int]) -> _Pair:
-    """Point spread function's sigma in depth, [0, 1], and across lines, [-1, 1]; at least 0.8 pixel."""
-    if isinstance(beam, SectorBeam):
-        extent = beam.radii[1] - beam.radii[0]
-        half_width = 0.5 * (beam.radii[1] + beam.radii[0]) * math.radians(beam.half_angle_deg)
-        return max(_AXIAL_SIGMA, 0.8 / extent), max(_SECTOR_SIGMA, 0.8 / half_width)
-    top, bottom, left, right = beam.ends(size)
-    return max(_AXIAL_SIGMA, 0.8 / (bottom - top)), max(_LINEAR_SIGMA, 1.6 / (right - left))
-
-
-def _at_lines(labels: Tensor, beam: Beam) -> tuple[Tensor, Tensor]:
-    """Nearest label at the beam's own samples, (depth samples, lines), and the samples' depths in [0, 1]."""
-    axial, across = _psf_sigmas(beam, (labels.shape[0], labels.shape[1]))
-    depth = torch.linspace(0.0, 1.0, 1 + math.ceil(_SAMPLES_PER_SIGMA / axial), dtype=torch.float64)
-    lateral = torch.linspace(-1.0, 1.0, 1 + math.ceil(2 * _SAMPLES_PER_SIGMA / across), dtype=torch.float64)
-    if isinstance(beam, SectorBeam):
-        radius = beam.radii[0] + depth[:, None] * (beam.radii[1] - beam.radii[0])
-        angle = torch.deg2rad(beam.steering_deg + lateral[None, :] * beam.half_angle_deg)
-        rows, columns = beam.apex[0] + radius * torch.cos(angle), beam.apex[1] + radius * torch.sin(angle)
-    else:
-        top, bottom, left, right = beam.ends(labels.shape)
-        rows = (top + depth * (bottom - top))[:, None]
-        columns = (left + (lateral + 1) / 2 * (right - left))[None, :]
-    row = rows.round().long().clamp(0, labels.shape[0] - 1)
-    return labels.long()[row, columns.round().long().clamp(0, labels.shape[1] - 1)], depth
-
-
-def _scatterers(level_db: Tensor, interfaces_db: Tensor | None, generator: Generator | None) -> Tensor:
-    """Scatterer amplitudes (2: real and imaginary, depth, lines), padded for the point spread function.
-
-    Args:
-        level_db: mean backscatter, (depth, lines); the speckle gets this mean power.
-        interfaces_db: peak of coherent echoes square to the beam, (depth, lines); -inf where there is none.
-        generator: source of the draws.
-    """
-    amplitude = _padded(10 ** (level_db / 20)) / math.sqrt(2)
-    field = amplitude * torch.randn((2, *amplitude.shape), generator=generator, dtype=torch.float64)
-    if interfaces_db is not None:
-        kernel = _kernel()
-        echo = _padded(10 ** (interfaces_db / 20)) / (kernel.max() * kernel.sum())
-        # The carrier's phase makes oblique walls cancel across the lines, as specular reflectors do.
-        phase = (2 * math.pi / _CARRIER_PERIOD) * torch.arange(len(echo), dtype=torch.float64)[:, None]
-        field += torch.stack((echo * torch.cos(phase), echo * torch.sin(phase)))
-    return field
-
-
-def _interfaces(tissue: Tensor, depth: Tensor) -> Tensor:
-    """Where a line enters another tissue or meets the skin: (depth, lines), bool."""
-    skin = torch.zeros_like(tissue, dtype=torch.bool)
-    skin[int((depth < _SKIN_DEPTH).sum())] = True
-    skin[1:] |= tissue[1:] != tissue[:-1]
-    return skin
-
-
-def _kernel() -> Tensor:
-    """A factor of the point spread function: Gaussian, energy 1, so that speckle keeps its mean power."""
-    offsets = torch.arange(-_PSF_RADIUS, _PSF_RADIUS + 1, dtype=torch.float64)
-    kernel = torch.exp(-0.5 * (offsets / _SAMPLES_PER_SIGMA) ** 2)
-    return kernel / kernel.square().sum().sqrt()
-
-
-def _padded(field: Tensor) -> Tensor:
-    """(depth, lines), continued on all sides by the point spread function's radius."""
-    return functional.pad(field[None, None], (_PSF_RADIUS,) * 4, mode="replicate")[0, 0]
-
-
-def _blurred(field: Tensor) -> Tensor:
-    """Convolve (2, depth, lines) with the point spread function; the padding is used up."""
-    kernel = _kernel()
-    return functional.conv2d(
-        functional.conv2d(field[:, None], kernel.view(1, 1, -1, 1)), kernel.view(1, 1, 1, -1)
-    )[:, 0]
-
-
-def _scan_convert(field: Tensor, beam: Beam, size: tuple[int, int]) -> Tensor:
-    """Envelope at the pixels, (height, width), from the complex field at the samples, (2, depth, lines).
-
-    Interpolating before the envelope keeps the field Gaussian, hence the speckle Rayleigh.
-    """
-    if isinstance(beam, SectorBeam):
-        radius, angle = _polar(beam, size)
-        near = beam.radii[0] / beam.radii[1]
-        depth, lateral = (radius - near) / (1 - near), angle / math.radians(beam.half_angle_deg)
-    else:
-        top, bottom, left, right = beam.ends(size)
-        rows = (torch.arange(size[0], dtype=torch.float64) - top) / (bottom - top)
-        columns = 2 * (torch.arange(size[1], dtype=torch.float64) - left) / (right - left) - 1
-        depth, lateral = torch.meshgrid(rows, columns, indexing="ij")
-    grid = torch.stack((lateral, 2 * depth - 1), dim=-1)[None]
-    pixels = functional.grid_sample(
-        field[None], grid, mode="bilinear", padding_mode="border", align_corners=True
-    )[0]
-    return torch.hypot(pixels[0], pixels[1])
-
-
 def _draws(count: int, generator: Generator | None) -> list[float]:
     """Standard normal draws cut at +-1.8, so that no anatomy is monstrous; zeros without a generator."""
     if generator is None:
         return [0.0] * count
-    drawn: list[float] = (
-        torch.randn(count, generator=generator, dtype=torch.float64).clamp(-1.8, 1.8).tolist()
-    )
+    drawn: list[float] = torch.randn(count, generator=generator, dtype=torch.float64).clamp(-1.8, 1.8).tolist()
     return drawn
 
 
@@ -411,37 +340,5 @@ def _checked_shape(shape: Sequence[int]) -> tuple[int, int]:
     return shape[0], shape[1]
 
 
-def _check_labels(labels: Tensor) -> None:
-    if labels.ndim != 2 or labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
-        raise ValueError(
-            f"labels must be (height, width) integers, got shape {tuple(labels.shape)}, {labels.dtype}; "
-            "drop the batch and channel axes and use labels.long()"
-        )
-    _checked_shape(labels.shape)
-
-
-def _echogenicity(tissue: Tensor, kind: str | Mapping[int, float]) -> Tensor:
-    """Mean backscatter in dB at each sample."""
-    if isinstance(kind, str) and kind not in ECHOGENICITY_DB:
-        raise ValueError(
-            f"kind must be one of {sorted(ECHOGENICITY_DB)} or a mapping label -> dB, got {kind!r}; "
-            "pass the dB of your own labels as a mapping"
-        )
-    table = ECHOGENICITY_DB[kind] if isinstance(kind, str) else kind
-    present = set(tissue.flatten().tolist())
-    if missing := sorted(present - set(table)):
-        raise ValueError(
-            f"labels {missing} have no echogenicity, which covers {sorted(table)}; "
-            "pass kind={label: dB below white, ...} with an entry for every label"
-        )
-    level = torch.zeros(tissue.shape, dtype=torch.float64)
-    for label in present:
-        level[tissue == label] = table[label]
-    return level
-
-
-def _check_range(name: str, value: float, low: float, high: float) -> None:
-    if not (low <= value <= high and math.isfinite(value)):
-        raise ValueError(
-            f"{name} must be finite and in [{low:g}, {high:g}], got {value!r}; choose a value in that range"
-        )
+if __name__ == "__main__":
+    main()

@@ -131,9 +131,7 @@ class FeatureStatistics:
 
     def __post_init__(self) -> None:
         if self.count < 2:
-            raise ValueError(
-                f"count must be at least 2 images, got {self.count}; one image has no covariance"
-            )
+            raise ValueError(f"count must be at least 2 images, got {self.count}; one image has no covariance")
         size = self.mean.numel()
         if self.mean.shape != (size,) or self.covariance.shape != (size, size):
             raise ValueError(
@@ -155,9 +153,7 @@ class FeatureStatistics:
             raise ValueError(f"features must have shape (N, F), got {tuple(features.shape)}")
         count = features.shape[0]
         if count < 2:
-            raise ValueError(
-                f"features must come from at least 2 images, got {count}; one image has no covariance"
-            )
+            raise ValueError(f"features must come from at least 2 images, got {count}; one image has no covariance")
         values = features.detach().as_subclass(torch.Tensor).cpu().double()  # cpu first: MPS has no float64
         mean = values.mean(0)
         deviation = values - mean
@@ -206,9 +202,7 @@ def _checkpoint(path: str | Path | None) -> Mapping[str, torch.Tensor]:
         return _published_checkpoint()
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(
-            f"no weights at {path}; give {_WEIGHTS_FILE} or a folded .npz, or None to download"
-        )
+        raise FileNotFoundError(f"no weights at {path}; give {_WEIGHTS_FILE} or a folded .npz, or None to download")
     if path.suffix == ".npz":
         with np.load(path, allow_pickle=False) as arrays:
             return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
@@ -240,9 +234,7 @@ def _folded(tensors: Mapping[str, torch.Tensor], layers: Iterable[str]) -> dict[
             else:
                 weight, bias = _fold_batch_norm(tensors, layer)
         except KeyError as error:
-            raise ValueError(
-                f"weights lack {error}; give pytorch-fid's {_WEIGHTS_FILE} or a folded .npz"
-            ) from error
+            raise ValueError(f"weights lack {error}; give pytorch-fid's {_WEIGHTS_FILE} or a folded .npz") from error
         state[f"{layer}.weight"], state[f"{layer}.bias"] = weight, bias
     return state
 
@@ -261,13 +253,9 @@ def _fold_batch_norm(tensors: Mapping[str, torch.Tensor], layer: str) -> tuple[t
 def _check_images(images: torch.Tensor) -> None:
     """Raise unless ``images`` is ``(N, 1 or 3, H, W)``, not empty, floating point, in [0, 1]."""
     if images.ndim != 4 or images.shape[1] not in (1, 3) or images.numel() == 0:
-        raise ValueError(
-            f"images must have shape (N, 1 or 3, H, W) and not be empty, got {tuple(images.shape)}"
-        )
+        raise ValueError(f"images must have shape (N, 1 or 3, H, W) and not be empty, got {tuple(images.shape)}")
     if not images.is_floating_point():
-        raise ValueError(
-            f"images must be floating point in [0, 1], got {images.dtype}; divide 8-bit images by 255"
-        )
+        raise ValueError(f"images must be floating point in [0, 1], got {images.dtype}; divide 8-bit images by 255")
     low, high = (bound.item() for bound in images.aminmax())  # either is NaN if any pixel is
     if not (low >= 0 and high <= 1):
         raise ValueError(

@@ -44,6 +44,7 @@ class BMapScheduler(Scheduler):  # type: ignore[misc]
 
     log_alphas_cumprod: torch.Tensor
     """``log abar_t``, ``(T,)`` float64."""
+    _previous: dict[int, int]
 
     def __init__(
         self,
@@ -176,16 +177,18 @@ class BMapScheduler(Scheduler):  # type: ignore[misc]
 
     def add_noise(self, original_samples: Image, noise: Image, timesteps: Timesteps) -> Image:
         """A draw of ``q(x_t | x_0)``: clean images ``(N, C, H, W)``, standard normal noise, steps ``(N,)``."""
-        return diffusion.add_noise(original_samples, noise, self._log_retained_of(original_samples, timesteps))
+        noisy = diffusion.add_noise(original_samples, noise, self._log_retained_of(original_samples, timesteps))
+        return noisy.to(original_samples.dtype)
 
     def get_velocity(self, sample: Image, noise: Image, timesteps: Timesteps) -> Image:
         """The v-prediction target of clean images ``sample``."""
-        return diffusion.velocity(sample, noise, self._log_retained_of(sample, timesteps))
+        return diffusion.velocity(sample, noise, self._log_retained_of(sample, timesteps)).to(sample.dtype)
 
     def get_target(self, sample: Image, noise: Image, timesteps: Timesteps) -> Image:
         """What the network should output for this scheduler's prediction type."""
         log_retained = self._log_retained_of(sample, timesteps)
-        return diffusion.prediction_target(sample, noise, log_retained, self.prediction_type)  # type: ignore[arg-type]
+        target = diffusion.prediction_target(sample, noise, log_retained, self.prediction_type)  # type: ignore[arg-type]
+        return target.to(sample.dtype)
 
     def posterior(
         self, clean: Image, noisy: Image, timesteps: Timesteps, previous: Timesteps | None = None
@@ -232,7 +235,10 @@ class BMapScheduler(Scheduler):  # type: ignore[misc]
                 )
             steps = torch.linspace(last, 0, num_inference_steps, dtype=torch.float64).round().long()
         else:
-            steps = torch.as_tensor(timesteps, dtype=torch.int64).cpu().reshape(-1)
+            steps = torch.as_tensor(timesteps).cpu().reshape(-1)
+            if steps.is_floating_point():
+                raise ValueError(f"timesteps must be integers, got {steps.tolist()[:8]}")
+            steps = steps.long()
         if len(steps) == 0 or int(steps[0]) > last or int(steps[-1]) < 0 or bool((steps.diff() >= 0).any()):
             raise ValueError(f"timesteps must descend strictly within {last}..0, got {steps.tolist()[:8]}")
         self.timesteps = steps
@@ -264,7 +270,8 @@ class BMapScheduler(Scheduler):  # type: ignore[misc]
                 )
         if len(timesteps) not in (1, len(images)):
             raise ValueError(f"{len(timesteps)} timesteps were given for {len(images)} images; give one per image")
-        return self._log_retained(timesteps, images.device)
+        # Apple's devices have no float64: there the levels stay on the CPU until they are cast
+        return self._log_retained(timesteps, torch.device("cpu") if images.device.type == "mps" else images.device)
 
     def _predict_clean(self, noisy: Image, output: Image, log_retained: Retained) -> Image:
         clean = diffusion.predict_clean(noisy, output, log_retained, self.prediction_type)  # type: ignore[arg-type]

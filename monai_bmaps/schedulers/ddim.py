@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+
 import torch
 
 from monai_bmaps import diffusion
@@ -80,7 +82,7 @@ class BMapDDIMScheduler(BMapScheduler):
         if not 0.0 <= eta <= 1.0:
             raise ValueError(f"eta must lie in [0, 1], got {eta}")
         output, noisy = _working(model_output[:, : sample.shape[1]], sample)
-        current, previous = self._levels(int(timestep), noisy)
+        current, previous = self._levels(operator.index(timestep), noisy)
         clean, predicted_noise = self._predict_both(noisy, output, current)
         noise = draw_noise(noisy, generator) if eta > 0.0 else None
         moved = diffusion.ddim_step(clean, predicted_noise, noise, current, previous, eta)
@@ -92,11 +94,13 @@ class BMapDDIMScheduler(BMapScheduler):
         Raises:
             ValueError: at the first (noisiest) sampling step, which has none before it.
         """
-        position = self.timesteps.tolist().index(int(timestep))
+        t = operator.index(timestep)
+        self.previous_timestep(t)  # raises unless t is a sampling step
+        position = self.timesteps.tolist().index(t)
         if position == 0:
-            raise ValueError(f"step {int(timestep)} is the noisiest of the sampling steps; nothing lies beyond it")
+            raise ValueError(f"step {t} is the noisiest of the sampling steps; nothing lies beyond it")
         output, noisy = _working(model_output[:, : sample.shape[1]], sample)
-        current = self._log_retained_of(noisy, torch.tensor([int(timestep)]))
+        current = self._log_retained_of(noisy, torch.tensor([t]))
         later = self._log_retained_of(noisy, self.timesteps[position - 1].reshape(1))
         clean, predicted_noise = self._predict_both(noisy, output, current)
         return diffusion.add_noise(clean, predicted_noise, later).to(sample.dtype), clean

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Literal, get_args
 
 import torch
@@ -77,9 +78,10 @@ class BMapDDPMScheduler(BMapScheduler):
         """
         output, noisy = _working(model_output, sample)
         output, values = self._split(output, noisy)
-        current, previous = self._levels(int(timestep), noisy)
+        t = operator.index(timestep)
+        current, previous = self._levels(t, noisy)
         clean = self._predict_clean(noisy, output, current)
-        if self.previous_timestep(int(timestep)) < 0:
+        if self.previous_timestep(t) < 0:
             return clean.to(sample.dtype), clean
         mean = diffusion.posterior_mean(clean, noisy, current, previous)
         log_variance = self._log_variance(values, current, previous)
@@ -94,28 +96,30 @@ class BMapDDPMScheduler(BMapScheduler):
             timestep: one of ``timesteps``.
             sample: ``x_t``, for shape and device.
         """
-        return self._log_variance(values, *self._levels(timestep, sample))
+        current, previous = self._levels(timestep, sample)
+        if self.previous_timestep(timestep) < 0:
+            return self._bounded(values, current, previous, self._first_log_variance(current.device))
+        return self._log_variance(values, current, previous)
 
-    def _log_variance(
-        self, values: torch.Tensor | None, current: Retained, previous: Retained
+    def _log_variance(self, values: torch.Tensor | None, current: Retained, previous: Retained) -> torch.Tensor:
+        return self._bounded(values, current, previous, diffusion.posterior_log_variance(current, previous))
+
+    def _bounded(
+        self, values: torch.Tensor | None, current: Retained, previous: Retained, lower: torch.Tensor
     ) -> torch.Tensor:
         if self.variance_type == "learned" and values is not None:
             return values
         upper = diffusion.log_noise_power(current - previous)
         if self.variance_type == "fixed_large":
             return upper
-        lower = diffusion.posterior_log_variance(current, previous)
-        if bool((previous == 0).all()):
-            lower = self._first_log_variance(current.device)
         if self.variance_type == "learned_range" and values is not None:
             return diffusion.learned_range_log_variance(values, upper, lower)
         return lower
 
     def _first_log_variance(self, device: torch.device) -> torch.Tensor:
         """Posterior log-variance at the first step that has one: stands in for log(0) at the clean end."""
-        ends = self.timesteps[-2:] if len(self.timesteps) > 1 else torch.cat([self.timesteps, self.timesteps])
-        later, last = (self.log_retained(step.reshape(1).to(device)) for step in ends)
-        return diffusion.posterior_log_variance(later, last) if len(self.timesteps) > 1 else diffusion.log_noise_power(last)
+        last, *earlier = (self._log_retained(step.reshape(1), device) for step in self.timesteps[-2:].flip(0))
+        return diffusion.posterior_log_variance(earlier[0], last) if earlier else diffusion.log_noise_power(last)
 
     def _split(self, output: Image, noisy: Image) -> tuple[Image, torch.Tensor | None]:
         learned = self.variance_type in ("learned", "learned_range")

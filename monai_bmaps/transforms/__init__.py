@@ -1,13 +1,13 @@
 """MONAI transforms: frames and label maps with rows in depth, depth maps, conditioning channels."""
 
-from monai_bmaps.transforms.beam import BeamDepth, BeamDepthd, BeamDepthD, BeamDepthDict
+from monai_bmaps.transforms.beam import BeamDepth, BeamDepthD, BeamDepthd, BeamDepthDict
 from monai_bmaps.transforms.condition import (
     LabelToCondition,
-    LabelToConditiond,
     LabelToConditionD,
+    LabelToConditiond,
     LabelToConditionDict,
 )
-from monai_bmaps.transforms.frame import LoadFrame, LoadFramed, LoadFrameD, LoadFrameDict
+from monai_bmaps.transforms.frame import LoadFrame, LoadFrameD, LoadFramed, LoadFrameDict
 
 __all__ = [
     "BeamDepth",

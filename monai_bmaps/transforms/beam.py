@@ -10,7 +10,7 @@ from monai.data import MetaTensor
 from monai.transforms import Transform
 from monai.utils import TransformBackends
 
-from monai_bmaps.geometry import Beam, LinearBeam, SectorBeam, beam_from_dict, fit_beam
+from monai_bmaps.geometry import Beam, BeamKind, LinearBeam, SectorBeam, Spacing, beam_from_dict, fit_beam
 
 
 class BeamDepth(Transform):  # type: ignore[misc]
@@ -27,7 +27,7 @@ class BeamDepth(Transform):  # type: ignore[misc]
 
     backend = (TransformBackends.TORCH,)
 
-    def __init__(self, spacing: float | tuple[float, float] = 1.0) -> None:
+    def __init__(self, spacing: Spacing = 1.0) -> None:
         self.spacing = spacing
 
     def __call__(self, beam: Beam | Mapping[str, Any], reference: torch.Tensor) -> tuple[MetaTensor, MetaTensor]:
@@ -37,8 +37,8 @@ class BeamDepth(Transform):  # type: ignore[misc]
         shape = (reference.shape[-2], reference.shape[-1])
         depth, mask = beam.depth_map(shape, self.spacing), beam.mask(shape, self.spacing)
         affine = reference.affine if isinstance(reference, MetaTensor) else None
-        device = reference.device
-        return tuple(MetaTensor(x.float()[None].to(device), affine=affine) for x in (depth, mask))  # type: ignore[return-value]
+        depth, mask = (MetaTensor(x.float()[None].to(reference.device), affine=affine) for x in (depth, mask))
+        return depth, mask
 
 
 class BeamDepthd(Transform):  # type: ignore[misc]
@@ -46,7 +46,8 @@ class BeamDepthd(Transform):  # type: ignore[misc]
 
     The beam is, in this order: the one given here; the item's own under ``beam_key`` (a beam or its dictionary); one
     fitted to the item's field-of-view mask under ``sector_key``, which is then replaced by the fitted beam's. A beam
-    in the item is meant in the pixels of the image it stands beside: resize after this transform, or fit after resizing.
+    in the item is meant in the pixels of the image it stands beside: resize after this transform, or fit after
+    resizing.
 
     Args:
         reference_key: image or label whose pixel grid counts.
@@ -67,11 +68,11 @@ class BeamDepthd(Transform):  # type: ignore[misc]
         self,
         reference_key: str = "image",
         beam: Beam | Mapping[str, Any] | None = None,
-        spacing: float | tuple[float, float] = 1.0,
+        spacing: Spacing = 1.0,
         beam_key: str = "beam",
         depth_key: str = "depth",
         sector_key: str = "sector",
-        kind: str = "auto",
+        kind: BeamKind = "auto",
     ) -> None:
         self.reference_key = reference_key
         self.beam = beam

@@ -47,7 +47,7 @@ class LabelToCondition(Transform):  # type: ignore[misc]
                 f"label and sector must both be (1, H, W), got {tuple(label.shape)} and {tuple(sector.shape)}"
             )
         plain = label.as_subclass(torch.Tensor)
-        values = plain.round().long()
+        values = plain.long()
         if not bool(((values >= 0) & (values <= self.num_labels) & (values == plain)).all()):
             known = ", ".join(str(x) for x in torch.unique(plain)[:8].tolist())
             raise ValueError(

@@ -1,0 +1,166 @@
+"""Who may import whom, what modules are called, and that everything public is described and typed."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "monai_bmaps"
+SLICER_LIBRARY = ROOT / "SlicerBMapDiffusion" / "SlicerBMapDiffusionLib"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+_CORE = {"types", "bmaps", "diffusion"}
+ALLOWED = {
+    "types": set(),
+    "geometry": {"types"},
+    "bmaps": {"types"},
+    "diffusion": {"types"},
+    "schedulers": _CORE,
+    "networks": {"types"},
+    "inferers": {*_CORE, "schedulers"},
+    "transforms": {"geometry", "types"},
+    "metrics": {"types"},
+    "pictures": {"types"},
+    "data": {"geometry", "types"},
+    "training": {*_CORE, "schedulers", "inferers"},
+    "handlers": {*_CORE, "schedulers", "inferers", "training", "pictures"},
+}
+READERS = {"camus", "segthy", "folder", "datalist", "split"}
+PIXEL_LIBRARIES = {"PIL", "nibabel", "numpy", "torch", "monai", "SimpleITK", "imageio", "cv2"}
+FOREIGN = {"matplotlib", "slicer", "qt", "vtk"}
+
+
+def named(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def component(path: Path) -> str:
+    """First name below the package: ``schedulers`` for schedulers/ddim.py, ``types`` for types.py."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(tree: ast.AST, everywhere: bool = True) -> Iterator[str]:
+    """Dotted names of what is imported; without ``everywhere`` not what functions import when called."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif everywhere or not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            yield from imports(node, everywhere)
+
+
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+def roots(path: Path, everywhere: bool = True) -> set[str]:
+    return {name.split(".")[0] for name in imports(parsed(path), everywhere)}
+
+
+def test_the_parser_sees_imports_where_it_should() -> None:
+    tree = ast.parse("import a.b\ntry:\n    from c import d\nexcept ImportError:\n    pass\ndef f():\n    import e\n")
+    assert set(imports(tree)) == {"a.b", "c.d", "e"}
+    assert set(imports(tree, everywhere=False)) == {"a.b", "c.d"}
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if p != PACKAGE / "__init__.py"], ids=named)
+def test_a_module_imports_only_what_lies_below_it(path: Path) -> None:
+    allowed = ALLOWED[component(path)] | {component(path)}
+    if path == PACKAGE / "data" / "prepare.py":
+        allowed |= {"transforms"}
+    pairs = {tuple(name.split(".")[:2]) for name in imports(parsed(path)) if name.split(".")[0] == "monai_bmaps"}
+    assert {second for _, second in pairs} <= allowed
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in MODULES if component(p) in {"geometry", "bmaps", "diffusion", "types"}], ids=named
+)
+def test_the_mathematics_never_imports_monai(path: Path) -> None:
+    assert "monai" not in roots(path)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=named)
+def test_no_module_needs_an_application_or_a_plotting_library_to_be_imported(path: Path) -> None:
+    assert not roots(path, everywhere=False) & FOREIGN
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if component(p) == "data" and p.stem in READERS], ids=named)
+def test_readers_of_data_sets_open_no_pixels(path: Path) -> None:
+    assert not roots(path) & PIXEL_LIBRARIES
+
+
+@pytest.mark.skipif(not SLICER_LIBRARY.is_dir(), reason="the Slicer module is not there")
+def test_the_slicer_library_does_not_import_torch_monai_or_this_package() -> None:
+    found = {named(path): roots(path) & {"torch", "monai", "monai_bmaps"} for path in SLICER_LIBRARY.rglob("*.py")}
+    assert found
+    assert not {path: names for path, names in found.items() if names}
+
+
+def test_every_component_has_a_place_in_the_architecture() -> None:
+    assert {component(path) for path in MODULES} - {"__init__"} <= set(ALLOWED)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=named)
+def test_no_module_is_named_after_nothing(path: Path) -> None:
+    assert path.stem.strip("_") not in {"utils", "util", "helpers", "helper", "common", "misc", "tools"}
+
+
+# descriptions and types
+
+
+def public(tree: ast.Module) -> Iterator[tuple[str, ast.FunctionDef | ast.ClassDef]]:
+    """Public functions and classes, and the public methods of those (``__call__`` among them)."""
+    for node in tree.body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
+            yield node.name, node
+            for member in node.body if isinstance(node, ast.ClassDef) else ():
+                if isinstance(member, ast.FunctionDef) and (
+                    member.name == "__call__" or not member.name.startswith("_")
+                ):
+                    yield f"{node.name}.{member.name}", member
+
+
+def unannotated(function: ast.FunctionDef) -> Iterator[str]:
+    arguments = function.args
+    every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg]
+    yield from (a.arg for a in every if a is not None and a.annotation is None and a.arg not in {"self", "cls"})
+    if function.returns is None:
+        yield "return"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=named)
+def test_a_module_says_what_it_owns(path: Path) -> None:
+    assert ast.get_docstring(parsed(path))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=named)
+def test_everything_public_has_a_docstring(path: Path) -> None:
+    assert [name for name, node in public(parsed(path)) if not ast.get_docstring(node)] == []
+
+
+@pytest.mark.parametrize("path", MODULES, ids=named)
+def test_every_public_signature_is_annotated(path: Path) -> None:
+    functions = [(name, node) for name, node in public(parsed(path)) if isinstance(node, ast.FunctionDef)]
+    constructors = [
+        (f"{name}.__init__", member)
+        for name, node in public(parsed(path))
+        if isinstance(node, ast.ClassDef)
+        for member in node.body
+        if isinstance(member, ast.FunctionDef) and member.name == "__init__"
+    ]
+    found = {name: [*unannotated(node)] for name, node in [*functions, *constructors]}
+    assert {name: missing for name, missing in found.items() if missing} == {}
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if p.name == "__init__.py"], ids=named)
+def test_a_package_exports_names_that_exist_once_each(path: Path) -> None:
+    module = importlib.import_module(".".join(path.parent.relative_to(ROOT).parts))
+    assert [name for name in module.__all__ if not hasattr(module, name)] == []
+    assert len(set(module.__all__)) == len(module.__all__)

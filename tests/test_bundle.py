@@ -1,0 +1,185 @@
+"""The cardiac bundle: its properties, its configs, a training that is killed and resumed, and inference."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+from monai.bundle import ConfigParser, ConfigWorkflow, load
+from PIL import Image
+
+from monai_bmaps.data.phantoms import heart_beam, heart_labels
+from monai_bmaps.data.speckle import speckle_image
+
+BUNDLE = Path(__file__).parents[1] / "bundles" / "cardiac_bmap_sdm"
+CONFIGS = BUNDLE / "configs"
+pytestmark = pytest.mark.filterwarnings("ignore:parsing config_file:UserWarning")  # MONAI's notice on every config
+
+SMALL = [
+    *("--image_size", "[16,24]"),
+    *("--batch_size", "2"),
+    *("--network_def::network::channels", "[8,8,16]"),
+    *("--epoch_length", "4"),
+    *("--checkpoint_interval", "2"),
+    *("--sample_steps", "2"),
+]
+
+
+def config(name: str) -> dict[str, object]:
+    return json.loads((CONFIGS / name).read_text())
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-W", "ignore", "-m", "monai.bundle", "run", *arguments]
+
+
+@pytest.fixture(scope="module")
+def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small data set in the layout of the training config: six frames of as many patients."""
+    root = tmp_path_factory.mktemp("phantoms")
+    for key in ("images", "labels", "sectors"):
+        (root / key).mkdir()
+    beam = heart_beam((32, 48))
+    for index, patient in enumerate((1, 2, 3, 5, 12, 40)):
+        generator = torch.Generator().manual_seed(index)
+        labels = heart_labels((32, 48), beam=beam, generator=generator)
+        frame = speckle_image(labels, beam, generator=generator)
+        name = f"patient{patient:04d}_4CH_ED.png"
+        Image.fromarray((frame * 255).to(torch.uint8).numpy()).save(root / "images" / name)
+        Image.fromarray(labels.to(torch.uint8).numpy()).save(root / "labels" / name)
+        Image.fromarray(beam.mask((32, 48)).to(torch.uint8).numpy()).save(root / "sectors" / name)
+    return root
+
+
+@pytest.mark.parametrize(("name", "kind"), [("train.json", "train"), ("inference.json", "inference")])
+def test_the_workflow_has_every_property_monai_asks_for(name: str, kind: str, phantoms: Path) -> None:
+    workflow = ConfigWorkflow(
+        config_file=str(CONFIGS / name),
+        meta_file=str(CONFIGS / "metadata.json"),
+        logging_file=str(CONFIGS / "logging.conf"),
+        workflow_type=kind,
+        bundle_root=str(BUNDLE),
+        **({"dataset_dir": str(phantoms)} if kind == "train" else {}),
+    )
+    workflow.initialize()
+    assert workflow.check_properties() == []
+
+
+@pytest.mark.parametrize(
+    "key", ["network_def", "b_map", "scheduler", "attenuation_db", "num_train_timesteps", "image_size"]
+)
+def test_training_and_inference_define_the_same_model(key: str) -> None:
+    assert config("train.json")[key] == config("inference.json")[key]
+
+
+def test_training_and_inference_call_the_network_the_same_way() -> None:
+    assert config("train.json")["inferer"] == config("inference.json")["diffusion_inferer"]
+
+
+def test_the_version_has_a_changelog_entry() -> None:
+    metadata = config("metadata.json")
+    assert metadata["version"] in metadata["changelog"]
+
+
+def test_the_metadata_lists_one_class_for_each_input_channel() -> None:
+    image = config("metadata.json")["network_data_format"]["inputs"]["image"]
+    assert len(image["channel_def"]) == image["num_channels"] == config("train.json")["num_labels"] + 2
+
+
+def test_shipped_weights_are_small_half_precision_and_safe_to_load() -> None:
+    path = BUNDLE / "models" / "model.pt"
+    weights = torch.load(path, weights_only=True)
+    assert path.stat().st_size <= 12e6
+    assert {value.dtype for value in weights.values()} == {torch.float16}
+
+
+def test_monai_loads_the_bundle_with_its_weights() -> None:
+    network = load(name=BUNDLE.name, bundle_dir=str(BUNDLE.parent), workflow_type="inference", source="monaihosting")
+    shipped = torch.load(BUNDLE / "models" / "model.pt", weights_only=True)
+    name, value = next((n, p) for n, p in network.named_parameters() if p.ndim == 4)
+    assert torch.equal(value.half(), shipped[name])
+
+
+def test_a_killed_training_resumes_and_ends_with_weights(phantoms: Path, tmp_path: Path) -> None:
+    arguments = command(
+        "--config_file", "configs/train.json", "--dataset_dir", str(phantoms), "--output_dir", str(tmp_path), *SMALL
+    )
+    checkpoint = tmp_path / "checkpoint.pt"
+    first = subprocess.Popen([*arguments, "--max_epochs", "1000"], cwd=BUNDLE, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not checkpoint.exists() and first.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.kill(first.pid, signal.SIGKILL)
+    first.wait()
+    reached = torch.load(checkpoint, weights_only=True)["iteration"]
+
+    epochs = reached // 4 + 2
+    second = subprocess.run(
+        [*arguments, "--max_epochs", str(epochs)], cwd=BUNDLE, capture_output=True, text=True, check=True, timeout=300
+    )
+    assert f"resumed from {checkpoint} at iteration {reached}" in second.stdout + second.stderr
+    assert torch.load(checkpoint, weights_only=True)["iteration"] == 4 * epochs
+    assert (tmp_path / "model.pt").exists()
+    assert list(tmp_path.glob("samples_*.png"))
+    assert list(tmp_path.glob("events.*"))
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle's demo items, drawn in three steps."""
+    folder = tmp_path_factory.mktemp("drawn")
+    arguments = ["--config_file", "configs/inference.json", "--output_dir", str(folder), "--num_inference_steps", "3"]
+    subprocess.run(command(*arguments), cwd=BUNDLE, check=True, timeout=300, stdout=subprocess.DEVNULL)
+    return folder
+
+
+def names() -> list[str]:
+    return [item["name"] for item in json.loads((BUNDLE / "demo" / "dataset.json").read_text())["test"]]
+
+
+def test_inference_writes_png_nifti_and_overview(drawn: Path) -> None:
+    expected = {f"{name}{suffix}" for name in names() for suffix in (".png", ".nii.gz")} | {"overview.png"}
+    assert {path.name for path in drawn.iterdir()} == expected
+
+
+def test_drawn_images_are_black_outside_the_beam(drawn: Path) -> None:
+    parser = ConfigParser()
+    parser.read_config(CONFIGS / "inference.json")
+    parser["bundle_root"] = str(BUNDLE)
+    for item in parser.get_parsed_content("dataset"):
+        pixels = np.asarray(Image.open(drawn / f"{item['name']}.png"))
+        assert pixels[item["sector"][0].numpy() == 0].max() < 26  # a tenth of full scale, after only three steps
+
+
+def test_the_nifti_holds_the_pixels_of_the_png(drawn: Path) -> None:
+    pixels = np.asarray(Image.open(drawn / f"{names()[0]}.png"))
+    volume = np.asarray(nibabel.load(drawn / f"{names()[0]}.nii.gz").dataobj)
+    assert np.array_equal(volume[..., 0].T, pixels)
+
+
+def test_a_label_the_model_does_not_know_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    Image.fromarray(np.full((16, 24), 7, np.uint8)).save(data / "odd.png")
+    (data / "dataset.json").write_text(json.dumps({"test": [{"label": "odd.png", "beam": {"kind": "linear"}}]}))
+    arguments = [
+        "--config_file",
+        "configs/inference.json",
+        "--dataset_dir",
+        str(data),
+        "--output_dir",
+        str(tmp_path / "out"),
+    ]
+    run = subprocess.run(command(*arguments), cwd=BUNDLE, capture_output=True, text=True, timeout=300)
+    assert run.returncode != 0
+    assert "labels must be whole numbers 0..3, got 7" in run.stderr
+    assert not (tmp_path / "out").exists()
