@@ -215,7 +215,7 @@ class CumulativeTable:
 
     Args:
         coefficients: ``(T, K)`` float64.
-        start: ``(T,)`` float64, non-increasing (to 1e-8): depth at which each step's map leaves 1; ``None`` if always 0.
+        start: ``(T,)`` float64, non-increasing (to 1e-8): depth where each step's map leaves 1; ``None`` if always 0.
     """
 
     coefficients: torch.Tensor

@@ -17,7 +17,7 @@ from monai_bmaps.types import Image, Retained
 PredictionType = Literal["epsilon", "sample", "v_prediction"]
 
 MIN_INVERTIBLE_LOG_RETAINED = -46.0
-"""Signal level (nats; -200 dB) below which a noise prediction no longer determines a clean image: see `clean_from_noise`."""
+"""Signal level in nats (-200 dB) below which `clean_from_noise` no longer follows the exact inversion."""
 
 
 def signal_scale(log_retained: Retained) -> torch.Tensor:

@@ -9,7 +9,6 @@ from typing import Any, Protocol
 import nibabel
 import numpy as np
 import torch
-from ignite.engine import Events
 from PIL import Image as PillowImage
 from PIL import PngImagePlugin
 from torch import nn
@@ -18,6 +17,11 @@ from monai_bmaps.bmaps import BMap
 from monai_bmaps.inferers import BMapSynthesisInferer
 from monai_bmaps.pictures import colour_labels, colour_map, side_by_side, to_grey
 from monai_bmaps.training import write_atomically
+
+try:
+    from ignite.engine import Events
+except ImportError as error:
+    raise ImportError("monai_bmaps.handlers needs ignite: pip install 'monai-bmaps[bundle]'") from error
 
 
 class Stateful(Protocol):

@@ -298,7 +298,8 @@ class BMapSynthesisInferer(Inferer):  # type: ignore[misc]
 def _check_segmentation(seg: torch.Tensor, noisy: Image) -> None:
     if not seg.is_floating_point():
         raise ValueError(
-            f"seg must be float channels, one per class, got {seg.dtype}; make them from a label map with LabelToConditiond"
+            f"seg must be float channels, one per class, got {seg.dtype}; make them from a label map with "
+            "LabelToConditiond"
         )
     if seg.ndim != noisy.ndim or seg.shape[2:] != noisy.shape[2:] or len(seg) != len(noisy):
         raise ValueError(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from monai_bmaps.pictures import colour_map, colour_labels, side_by_side, to_grey
+from monai_bmaps.pictures import colour_labels, colour_map, side_by_side, to_grey
 
 
 def brightness(colour: np.ndarray) -> np.ndarray:

@@ -163,7 +163,7 @@ def test_a_few_iterations_of_training_lower_the_loss_at_fixed_noise_and_steps(ti
         prepare_batch=BMapPrepareBatch(scheduler, label_dropout=0.1),
         decollate=False,
     ).run()
-    assert loss() < LIMIT * before
+    assert loss() < 0.8 * before  # 0.64 measured
 
 
 # the learning rate

@@ -192,7 +192,8 @@ def write_heart_items(
         overwrite: whether files of these names may be replaced; others are left alone.
 
     Returns:
-        The items that ``dataset.json`` lists under ``test``: ``name``, ``label`` (path relative to ``folder``, 8-bit PNG, 0 to 3),
+        The items that ``dataset.json`` lists under ``test``:
+        ``name``, ``label`` (path relative to ``folder``, 8-bit PNG, 0 to 3),
         ``beam`` (``beam.to_dict()``, in pixels), ``view`` and ``phase`` of each heart.
 
     Raises:
