@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -77,6 +78,40 @@ class ResumableCheckpoint:
         engine.state.iteration = content["iteration"]
         engine.state.epoch = content["iteration"] // engine.state.epoch_length
         engine.logger.info(f"resumed from {self.path} at iteration {content['iteration']}")
+
+
+class EMA:
+    """Handler that keeps an exponential moving average of a network's weights.
+
+    The decay after iteration n is ``min(decay, (1 + n) / (10 + n))``: a short memory at the start, then a longer one.
+    It depends on the iteration alone, so a resumed training averages as an uninterrupted one does (ignite's
+    ``EMAHandler`` starts its warm-up again).
+
+    Args:
+        network: the network in training.
+        decay: share of the old average kept at an iteration, in [0, 1).
+    """
+
+    def __init__(self, network: nn.Module, decay: float = 0.999) -> None:
+        if not 0.0 <= decay < 1.0:
+            raise ValueError(f"decay must lie in [0, 1), got {decay}")
+        self.network = network
+        self.decay = decay
+        self.average = copy.deepcopy(network).eval().requires_grad_(False)
+
+    def attach(self, engine: Any) -> None:
+        """Register with an ignite engine."""
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self)
+
+    @torch.no_grad()
+    def __call__(self, engine: Any) -> None:
+        """Move the average towards the network."""
+        n = engine.state.iteration
+        share = 1.0 - min(self.decay, (1 + n) / (10 + n))
+        for mean, value in zip(self.average.parameters(), self.network.parameters(), strict=True):
+            mean.lerp_(value, share)
+        for kept, current in zip(self.average.buffers(), self.network.buffers(), strict=True):
+            kept.copy_(current)
 
 
 class SampleGrid:
@@ -192,18 +227,19 @@ class SynthesisWriter:
     def finish(self, engine: Any) -> None:
         """Write the overview and say where everything is."""
         path = self.folder / "overview.png"
-        side_by_side(self._columns, ["labels", f"B-map ({self._decibels():.0f} dB)", "synthetic"]).save(path)
+        side_by_side(self._columns, ["labels", f"B-map, 0 to {self._decibels():.0f} dB", "synthetic"]).save(path)
         engine.logger.info(f"wrote {engine.state.iteration} batches to {self.folder}; see {path}")
 
     def _decibels(self) -> float:
         return self.b_map.total_attenuation_db(self.num_train_timesteps)
 
     def _colour_b_map(self, depth: torch.Tensor, sector: torch.Tensor) -> np.ndarray[Any, Any]:
-        """Share of signal power left half-way through the chain."""
-        middle = torch.tensor([self.num_train_timesteps // 2])
+        """Attenuation over the whole chain, as a share of the attenuation at full depth."""
         table = self.b_map.tabulate(self.num_train_timesteps)
-        share = table.log_cumulative(depth.as_subclass(torch.Tensor)[None], middle)[0].exp()
-        return colour_map(1.0 - share, sector)
+        ends = torch.cat([depth.as_subclass(torch.Tensor).flatten(), torch.ones(1)])
+        nats = table.log_cumulative(ends[None], torch.tensor([self.num_train_timesteps - 1]))[0]
+        share = nats[:-1] / nats[-1] if nats[-1] < 0 else torch.zeros_like(nats[:-1])
+        return colour_map(share.reshape(depth.shape), sector)
 
     def _save_png(self, pixels: np.ndarray[Any, Any], name: str, seed: object) -> None:
         text = PngImagePlugin.PngInfo()

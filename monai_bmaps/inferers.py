@@ -231,6 +231,8 @@ class BMapSynthesisInferer(Inferer):  # type: ignore[misc]
         eta: share of fresh noise (DDIM).
         cfg: guidance weight, ``None`` for no guidance.
         num_channels: image channels.
+        outside: value of pixels outside the beam, where the condition's first channel is 1; ``None`` leaves them as
+            the network drew them.
         verbose: show a progress bar.
     """
 
@@ -243,6 +245,7 @@ class BMapSynthesisInferer(Inferer):  # type: ignore[misc]
         eta: float = 0.0,
         cfg: float | None = None,
         num_channels: int = 1,
+        outside: float | None = -1.0,
         verbose: bool = True,
     ) -> None:
         super().__init__()
@@ -253,6 +256,7 @@ class BMapSynthesisInferer(Inferer):  # type: ignore[misc]
         self.eta = eta
         self.cfg = cfg
         self.num_channels = num_channels
+        self.outside = outside
         self.verbose = verbose
 
     def __call__(
@@ -278,12 +282,13 @@ class BMapSynthesisInferer(Inferer):  # type: ignore[misc]
         if seeds is None:
             seeds = range(self.seed, self.seed + len(inputs))
         generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
+        condition = inputs.as_subclass(torch.Tensor)
         blank = torch.zeros(len(inputs), self.num_channels, *inputs.shape[2:], device=inputs.device)
         sampled = self.inferer.sample(
             draw_noise(blank, generators),
             network,
             self.scheduler,
-            seg=inputs.as_subclass(torch.Tensor),
+            seg=condition,
             depth=depth,
             cfg=self.cfg,
             generator=generators,
@@ -291,8 +296,8 @@ class BMapSynthesisInferer(Inferer):  # type: ignore[misc]
             verbose=self.verbose,
             callback=callback,
         )
-        assert isinstance(sampled, torch.Tensor)
-        return sampled.clamp(-1.0, 1.0)
+        images = torch.as_tensor(sampled).clamp(-1.0, 1.0)
+        return images if self.outside is None else torch.where(condition[:, :1] > 0.5, self.outside, images)
 
 
 def _check_segmentation(seg: torch.Tensor, noisy: Image) -> None:

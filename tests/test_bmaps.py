@@ -47,6 +47,12 @@ def test_the_table_is_the_float64_product_of_the_maps(
     assert table_error(steps, minimum=0.9, ramp=ramp, convention=convention, buffer=buffer, **zone) < 1e-9
 
 
+@pytest.mark.parametrize("zone", ZONES.values(), ids=list(ZONES))
+def test_a_harsh_minimum_makes_the_table_longer_and_no_less_exact(zone: dict[str, Any]) -> None:
+    setting = {"minimum": 0.3, "ramp": "sqrt", "convention": "paper", "buffer": False, **zone}
+    assert table_error(50, **setting) < 1e-9
+
+
 @law
 @given(
     minimum=st.floats(0.9, 1.0),

@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 import torch
 from ignite.engine import Engine, Events
-from ignite.handlers import EMAHandler
 from monai.data import DataLoader
 from monai.engines import SupervisedEvaluator
 from monai.handlers import LrScheduleHandler
@@ -25,7 +24,7 @@ from torch.nn import functional
 
 from monai_bmaps import BMap, BMapDDIMScheduler, BMapDiffusionInferer, BMapSynthesisInferer
 from monai_bmaps import training as training_module
-from monai_bmaps.handlers import ResumableCheckpoint, SampleGrid, SynthesisWriter
+from monai_bmaps.handlers import EMA, ResumableCheckpoint, SampleGrid, SynthesisWriter
 from monai_bmaps.training import SynthesisPrepareBatch, linear_anneal
 from monai_bmaps.transforms import LoadFrame
 
@@ -59,14 +58,14 @@ class Training:
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
             self.optimizer, linear_anneal(EPOCHS * EPOCH_LENGTH, warm_up=2)
         )
-        self.ema = EMAHandler(self.network, momentum=0.2)
+        self.ema = EMA(self.network, decay=0.8)
         self.seen: list[int] = []
         self.engine = Engine(self.update)
         LrScheduleHandler(self.schedule, epoch_level=False, print_lr=False).attach(self.engine)
         self.ema.attach(self.engine)
         state = {
             "network": self.network,
-            "ema": self.ema.ema_model,
+            "ema": self.ema.average,
             "optimizer": self.optimizer,
             "lr_scheduler": self.schedule,
         }
@@ -89,7 +88,7 @@ class Training:
         moments = self.optimizer.state_dict()["state"]
         return {
             "network": [*self.network.parameters()],
-            "ema": [*self.ema.ema_model.parameters()],
+            "ema": [*self.ema.average.parameters()],
             "moments": [moments[k][name] for k in moments for name in ("step", "exp_avg", "exp_avg_sq")],
             "rate": torch.tensor(self.schedule.get_last_lr()),
             "counts": torch.tensor([self.engine.state.iteration, self.engine.state.epoch, self.schedule.last_epoch]),
@@ -106,6 +105,44 @@ def stopped(path: Path, after: int) -> Training:
     with pytest.raises(StoppedError):
         training.run(stop_after=after)
     return training
+
+
+# EMA
+
+
+def test_an_average_starts_short_and_ends_with_its_decay() -> None:
+    """The weight takes the values 1, 2, 3; the decays are 2/11, 3/12 and then the 0.3 asked for."""
+    network = nn.Linear(1, 1, bias=False)
+    ema = EMA(network, decay=0.3)
+    ema.average.weight.data.zero_()
+
+    def update(engine: Engine, batch: object) -> None:
+        network.weight.data.fill_(engine.state.iteration)
+
+    engine = Engine(update)
+    ema.attach(engine)
+    engine.run([None] * 3)
+    expected = 0.0
+    for value, decay in ((1.0, 2 / 11), (2.0, 3 / 12), (3.0, 0.3)):
+        expected = decay * expected + (1 - decay) * value
+    assert ema.average.weight.item() == pytest.approx(expected, rel=1e-6)  # float32
+
+
+def test_an_average_copies_buffers_and_takes_no_gradients() -> None:
+    network = nn.BatchNorm1d(2)
+    ema = EMA(network)
+    network.running_mean.fill_(5.0)
+    engine = Engine(lambda engine, batch: None)
+    ema.attach(engine)
+    engine.run([None])
+    assert ema.average.running_mean.tolist() == [5.0, 5.0]
+    assert not any(value.requires_grad for value in ema.average.parameters())
+
+
+@pytest.mark.parametrize("decay", [-0.1, 1.0])
+def test_a_decay_outside_zero_and_one_is_refused(decay: float) -> None:
+    with pytest.raises(ValueError, match=r"decay must lie in \[0, 1\)"):
+        EMA(nn.Linear(1, 1), decay)
 
 
 # ResumableCheckpoint

@@ -364,12 +364,23 @@ def test_the_number_of_seeds_must_be_the_batchs() -> None:
 
 def test_synthesis_is_the_plain_sampler_started_from_each_seeds_noise(tiny_unet: Maker) -> None:
     inferer, network = BMapDiffusionInferer(ddim()), tiny_unet(1 + CLASSES)
-    synthesis = BMapSynthesisInferer(inferer, num_inference_steps=4, cfg=1.5, verbose=False)
+    synthesis = BMapSynthesisInferer(inferer, num_inference_steps=4, cfg=1.5, outside=None, verbose=False)
     generators = [torch.Generator().manual_seed(seed) for seed in (1, 2)]
     noise = draw_noise(torch.zeros(2, 1, *SHAPE), generators)
     expected = inferer.sample(noise, network, seg=segmentation(2), cfg=1.5, depth=depths(2), verbose=False)
     result = synthesis(segmentation(2), network, depths(2), [1, 2])
     assert torch.equal(result, expected.clamp(-1, 1))
+
+
+def test_pixels_outside_the_beam_are_black_and_the_others_as_the_network_drew_them(tiny_unet: Maker) -> None:
+    inferer, network, seg = BMapDiffusionInferer(ddim()), tiny_unet(1 + CLASSES), segmentation(2)
+    masked, drawn = (
+        BMapSynthesisInferer(inferer, num_inference_steps=2, outside=value, verbose=False)(seg, network, depths(2))
+        for value in (-1.0, None)
+    )
+    outside = seg[:, :1] == 1
+    assert torch.equal(masked, torch.where(outside, -1.0, drawn))
+    assert not bool((drawn[outside] == -1).all())
 
 
 def test_synthesised_images_stay_within_minus_one_and_one() -> None:

@@ -415,6 +415,18 @@ def test_half_precision_images_leave_the_tables_as_they_are(kind: Any, dtype: to
     assert_same_tables(scheduler, before)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", ["add_noise", "get_velocity"])
+def test_a_half_precision_result_is_the_exact_one_rounded_once(name: str, dtype: torch.dtype) -> None:
+    call = getattr(BMapDDPMScheduler(50, b_map=MAP_44_DB).bind(depth_map()), name)
+    clean, noise, steps = images(0, dtype=dtype), images(1, dtype=dtype), torch.tensor([3, 40])
+    exact = call(clean.double(), noise.double(), steps)
+    rounded = call(clean, noise, steps)
+    assert rounded.dtype == dtype
+    # half a unit in the last place, and float32's own error where the two terms cancel
+    torch.testing.assert_close(rounded.double(), exact, rtol=0.51 * torch.finfo(dtype).eps, atol=2e-6)
+
+
 @pytest.mark.parametrize("convert", ["half", "bfloat16", "double"])
 @each_scheduler
 def test_casting_a_scheduler_does_not_round_its_tables(kind: Any, convert: str) -> None:

@@ -148,7 +148,16 @@ def test_an_item_without_any_beam_is_refused_with_what_it_has() -> None:
 def test_keys_can_be_renamed() -> None:
     item = {"label": torch.zeros(1, *FAN_SHAPE), "probe": FAN}
     result = BeamDepthd("label", beam_key="probe", depth_key="d", sector_key="s")(item)
-    assert set(result) == {"label", "probe", "d", "s"}
+    assert set(result) == {"label", "d", "s"}
+
+
+def test_items_with_beams_of_every_kind_make_one_batch() -> None:
+    beams = [FAN, FAN.to_dict(), LinearBeam(), LinearBeam().to_dict()]
+    mixed = [{"image": torch.zeros(1, *FAN_SHAPE), "beam": beam} for beam in beams]
+    mixed.append({"image": torch.zeros(1, *FAN_SHAPE), "sector": FAN.mask(FAN_SHAPE)[None].float()})
+    batch = next(iter(DataLoader(Dataset(mixed, BeamDepthd(kind="sector")), batch_size=5)))
+    assert batch["depth"].shape == (5, 1, *FAN_SHAPE)
+    assert torch.equal(batch["depth"][2].as_tensor()[0], LinearBeam().depth_map(FAN_SHAPE))
 
 
 # depth among ordinary spatial transforms

@@ -47,7 +47,7 @@ class BeamDepthd(Transform):  # type: ignore[misc]
     The beam is, in this order: the one given here; the item's own under ``beam_key`` (a beam or its dictionary); one
     fitted to the item's field-of-view mask under ``sector_key``, which is then replaced by the fitted beam's. A beam
     in the item is meant in the pixels of the image it stands beside: resize after this transform, or fit after
-    resizing.
+    resizing. It is taken out of the item: spatial transforms change the depth map, but not a beam.
 
     Args:
         reference_key: image or label whose pixel grid counts.
@@ -87,6 +87,7 @@ class BeamDepthd(Transform):  # type: ignore[misc]
         item = dict(data)
         beam = self._beam_of(item)
         item[self.depth_key], item[self.sector_key] = self._make(beam, item[self.reference_key])
+        item.pop(self.beam_key, None)  # no batch holds beams of two kinds, nor ends that are None
         return item
 
     def _beam_of(self, item: Mapping[Hashable, Any]) -> Beam | Mapping[str, Any]:
