@@ -124,7 +124,7 @@ class BMap:
         """Power lost at full depth over all steps, ``-10 log10 Bbar_{T-1}(1)``, in dB."""
         deepest = torch.ones((), dtype=torch.float64)
         total = self.step_log_maps(deepest, num_train_timesteps).sum()
-        return -DECIBELS_PER_NAT * float(total)
+        return DECIBELS_PER_NAT * abs(float(total))
 
     def ramp_values(self, num_train_timesteps: int) -> torch.Tensor:
         """The ramp ``b_t`` of the paper's form, ``(T,)`` float64 in [0, 1]."""

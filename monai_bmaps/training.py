@@ -25,7 +25,7 @@ class BMapPrepareBatch(DiffusionPrepareBatch):  # type: ignore[misc]
         depth_name: key of the depth maps ``(N, 1, H, W)``.
         label_dropout: share of images whose condition is blanked to zeros, so that guidance can be used later.
         seed: draw the same noise and evenly spaced steps at every call, so that a validation loss can be compared
-            between epochs; ``None`` draws afresh, for training.
+            between epochs, and keep every label; ``None`` draws afresh, for training.
 
     Raises:
         ValueError: ``label_dropout`` outside [0, 1].
@@ -62,6 +62,12 @@ class BMapPrepareBatch(DiffusionPrepareBatch):  # type: ignore[misc]
         middles = (torch.arange(len(images), device=images.device) + 0.5) / len(images)
         return torch.as_tensor((middles * self.num_train_timesteps).long())
 
+    def get_kept(self, images: Image) -> torch.Tensor:
+        """Which images keep their condition, ``(N,)`` bool; all of them with a seed."""
+        if self.seed is not None or self.label_dropout == 0.0:
+            return torch.ones(len(images), dtype=torch.bool, device=images.device)
+        return torch.rand(len(images), device=images.device) >= self.label_dropout
+
     def __call__(
         self,
         batchdata: Mapping[str, torch.Tensor],
@@ -80,8 +86,7 @@ class BMapPrepareBatch(DiffusionPrepareBatch):  # type: ignore[misc]
         target = self.scheduler.bind(depth).get_target(images, noise, timesteps)
         keywords = {"noise": noise, "timesteps": timesteps, "depth": depth}
         if self.seg_name is not None:
-            keep = torch.rand(len(images), device=images.device) >= self.label_dropout
-            keywords["seg"] = moved(self.seg_name) * keep.reshape(-1, 1, 1, 1)
+            keywords["seg"] = moved(self.seg_name) * self.get_kept(images).reshape(-1, 1, 1, 1)
         return images, target, (), keywords
 
 

@@ -96,6 +96,12 @@ def test_labels_of_this_share_of_images_are_blanked_as_a_whole(share: float) -> 
     assert float(blank.float().mean()) == pytest.approx(share, abs=4 * spread)  # four standard deviations
 
 
+def test_a_seeded_batch_keeps_every_label() -> None:
+    batch = batch_of(8)
+    seg = BMapPrepareBatch(scheduler_for("epsilon"), label_dropout=1.0, seed=0)(batch)[3]["seg"]
+    assert torch.equal(seg, batch["seg"].as_tensor())
+
+
 @pytest.mark.parametrize("share", [-0.1, 1.1])
 def test_a_share_outside_zero_and_one_is_refused(share: float) -> None:
     with pytest.raises(ValueError, match=rf"label_dropout must lie in \[0, 1\], got {share}"):

@@ -7,6 +7,7 @@ row 0 nearest the probe, as the beam's depth maps are.
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -30,8 +31,9 @@ class LoadFrame(Transform):  # type: ignore[misc]
     def __init__(self) -> None:
         self._load = LoadImage(image_only=True, dtype=torch.float32)
 
-    def __call__(self, path: str) -> MetaTensor:
+    def __call__(self, path: str | Path) -> MetaTensor:
         """Load ``path``."""
+        path = str(path)
         loaded = self._load(path)
         pixels = loaded.as_tensor()
         if path.lower().endswith(".png"):
