@@ -18,7 +18,10 @@ from monai.networks.schedulers import Scheduler
 from monai_bmaps import diffusion
 from monai_bmaps.bmaps import BMap, CumulativeTable
 from monai_bmaps.diffusion import PredictionType
+from monai_bmaps.schedulers.step_grids import StepGrid, l2_steps, uniform_steps
 from monai_bmaps.types import Depth, Image, Retained, Timesteps
+
+_GRID_DEPTHS = 33
 
 Generators = torch.Generator | Sequence[torch.Generator] | None
 
@@ -35,6 +38,8 @@ class BMapScheduler(Scheduler):  # type: ignore[misc]
         clip_sample: clamp the predicted clean image to ``[clip_sample_min, clip_sample_max]``.
         clip_sample_min: lower bound of the clamp.
         clip_sample_max: upper bound of the clamp.
+        step_grid: how ``set_timesteps(n)`` chooses steps: ``"uniform"`` as MONAI does, or ``"l2"``, equally far apart
+            in the clipped log-SNR of all depths, which few steps need (:mod:`monai_bmaps.schedulers.step_grids`).
         schedule_args: arguments of the schedule function, for example ``beta_start``.
 
     Raises:
@@ -55,9 +60,11 @@ class BMapScheduler(Scheduler):  # type: ignore[misc]
         clip_sample: bool = True,
         clip_sample_min: float = -1.0,
         clip_sample_max: float = 1.0,
+        step_grid: StepGrid = "uniform",
         **schedule_args: float,
     ) -> None:
         _check_choice("prediction_type", str(prediction_type), get_args(PredictionType))
+        _check_choice("step_grid", step_grid, get_args(StepGrid))
         if clip_sample_min >= clip_sample_max:
             raise ValueError(f"clip_sample_min must be below clip_sample_max, got {clip_sample_min}, {clip_sample_max}")
         super().__init__(num_train_timesteps, schedule, **schedule_args)
@@ -68,6 +75,7 @@ class BMapScheduler(Scheduler):  # type: ignore[misc]
         self.prediction_type = str(prediction_type)
         self.clip_sample = clip_sample
         self.clip_sample_values = (clip_sample_min, clip_sample_max)
+        self.step_grid = step_grid
         self._depth: torch.Tensor | None = None
         self._store_tables(log_alphas)
         self.set_timesteps(num_train_timesteps)
@@ -216,7 +224,7 @@ class BMapScheduler(Scheduler):  # type: ignore[misc]
         """Choose the training steps that sampling visits.
 
         Args:
-            num_inference_steps: evenly spaced steps from T - 1 to 0, as MONAI spaces them.
+            num_inference_steps: how many, placed by the scheduler's ``step_grid``.
             device: accepted for MONAI's contract; the array stays on the CPU, where loops read it without a sync.
             timesteps: instead, an explicit strictly descending array of steps.
 
@@ -233,7 +241,7 @@ class BMapScheduler(Scheduler):  # type: ignore[misc]
                     f"num_inference_steps must be 1 to {self.num_train_timesteps} (the steps the model was trained "
                     f"with), got {num_inference_steps}"
                 )
-            steps = torch.linspace(last, 0, num_inference_steps, dtype=torch.float64).round().long()
+            steps = self._grid(num_inference_steps)
         else:
             steps = torch.as_tensor(timesteps).cpu().reshape(-1)
             if steps.is_floating_point():
@@ -244,6 +252,13 @@ class BMapScheduler(Scheduler):  # type: ignore[misc]
         self.timesteps = steps
         self.num_inference_steps = len(steps)
         self._previous = dict(zip(steps.tolist(), [*steps[1:].tolist(), -1], strict=True))
+
+    def _grid(self, count: int) -> Timesteps:
+        if self.step_grid == "uniform":
+            return uniform_steps(self.num_train_timesteps, count)
+        depths = torch.linspace(0.0, 1.0, _GRID_DEPTHS).reshape(1, 1, -1, 1)
+        every_step = torch.arange(self.num_train_timesteps)
+        return l2_steps(diffusion.log_snr(self.bind(depths).log_retained(every_step)).flatten(1).cpu(), count)
 
     def previous_timestep(self, timestep: int) -> int:
         """The step that sampling visits after ``timestep``; -1 is the clean image."""

@@ -10,6 +10,7 @@ from monai_bmaps import diffusion
 from monai_bmaps.bmaps import BMap
 from monai_bmaps.diffusion import PredictionType
 from monai_bmaps.schedulers.base import BMapScheduler, Generators, _working, draw_noise
+from monai_bmaps.schedulers.step_grids import StepGrid
 from monai_bmaps.types import Image, Retained
 
 
@@ -29,6 +30,7 @@ class BMapDDIMScheduler(BMapScheduler):
         clip_sample_max: upper bound of the clamp.
         recompute_noise: derive the noise again from the clamped image, so that the two stay consistent; MONAI (and
             the default) keeps the network's.
+        step_grid: how ``set_timesteps(n)`` chooses steps.
         schedule_args: arguments of the schedule function.
     """
 
@@ -42,6 +44,7 @@ class BMapDDIMScheduler(BMapScheduler):
         clip_sample_min: float = -1.0,
         clip_sample_max: float = 1.0,
         recompute_noise: bool = False,
+        step_grid: StepGrid = "uniform",
         **schedule_args: float,
     ) -> None:
         super().__init__(
@@ -52,6 +55,7 @@ class BMapDDIMScheduler(BMapScheduler):
             clip_sample,
             clip_sample_min,
             clip_sample_max,
+            step_grid,
             **schedule_args,
         )
         self.recompute_noise = recompute_noise

@@ -11,6 +11,7 @@ from monai_bmaps import diffusion
 from monai_bmaps.bmaps import BMap
 from monai_bmaps.diffusion import PredictionType
 from monai_bmaps.schedulers.base import BMapScheduler, Generators, _check_choice, _working, draw_noise
+from monai_bmaps.schedulers.step_grids import StepGrid
 from monai_bmaps.types import Image, Retained
 
 VarianceType = Literal["fixed_small", "fixed_large", "learned", "learned_range"]
@@ -34,6 +35,7 @@ class BMapDDPMScheduler(BMapScheduler):
         clip_sample: clamp the predicted clean image.
         clip_sample_min: lower bound of the clamp.
         clip_sample_max: upper bound of the clamp.
+        step_grid: how ``set_timesteps(n)`` chooses steps.
         schedule_args: arguments of the schedule function.
     """
 
@@ -47,6 +49,7 @@ class BMapDDPMScheduler(BMapScheduler):
         clip_sample: bool = True,
         clip_sample_min: float = -1.0,
         clip_sample_max: float = 1.0,
+        step_grid: StepGrid = "uniform",
         **schedule_args: float,
     ) -> None:
         _check_choice("variance_type", str(variance_type), get_args(VarianceType))
@@ -58,6 +61,7 @@ class BMapDDPMScheduler(BMapScheduler):
             clip_sample,
             clip_sample_min,
             clip_sample_max,
+            step_grid,
             **schedule_args,
         )
         self.variance_type = str(variance_type)
