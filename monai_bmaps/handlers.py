@@ -133,6 +133,8 @@ class SampleGrid:
         items: Sequence[Mapping[str, torch.Tensor]],
         interval: int = 1,
     ) -> None:
+        if len(items) == 0:
+            raise ValueError("items must hold at least one item to draw; is the validation split empty?")
         self.folder = Path(folder)
         self.network = network
         self.inferer = inferer

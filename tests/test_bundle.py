@@ -19,9 +19,11 @@ from PIL import Image
 
 from monai_bmaps.data.phantoms import heart_beam, heart_labels
 from monai_bmaps.data.speckle import speckle_image
+from monai_bmaps.data.split import split_of
 
 BUNDLE = Path(__file__).parents[1] / "bundles" / "cardiac_bmap_sdm"
 CONFIGS = BUNDLE / "configs"
+SPLITS = ("training", "validation")
 pytestmark = pytest.mark.filterwarnings("ignore:parsing config_file:UserWarning")  # MONAI's notice on every config
 
 SMALL = [
@@ -49,7 +51,8 @@ def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for key in ("images", "labels", "sectors"):
         (root / key).mkdir()
     beam = heart_beam((32, 48))
-    for index, patient in enumerate((1, 2, 3, 5, 12, 40)):
+    patients = {split: [n for n in range(1, 200) if split_of("camus", f"patient{n:04d}") == split] for split in SPLITS}
+    for index, patient in enumerate([*patients["training"][:4], *patients["validation"][:2]]):
         generator = torch.Generator().manual_seed(index)
         labels = heart_labels((32, 48), beam=beam, generator=generator)
         frame = speckle_image(labels, beam, generator=generator)

@@ -49,7 +49,7 @@ class LabelToCondition(Transform):  # type: ignore[misc]
         plain = label.as_subclass(torch.Tensor)
         values = plain.long()
         if not bool(((values >= 0) & (values <= self.num_labels) & (values == plain)).all()):
-            known = ", ".join(str(x) for x in torch.unique(plain)[:8].tolist())
+            known = ", ".join(f"{x:g}" for x in torch.unique(plain)[:8].tolist())
             raise ValueError(
                 f"labels must be whole numbers 0..{self.num_labels}, got {known}; map them to the classes the model "
                 "was trained on, and resize label maps with mode='nearest'"
