@@ -27,7 +27,8 @@ lint: setup
 	$(BIN)/mypy
 
 bench: setup
-	for script in benchmarks/*.py; do $(BIN)/python -W ignore $$script || exit 1; done
+	$(BIN)/python -W ignore benchmarks/scheduler_overhead.py
+	$(if $(DATA),$(BIN)/python -W ignore benchmarks/cardiac_frechet.py --data $(DATA) $(if $(STEM),--stem $(STEM)))
 
 clean:
 	rm -rf $(VENV) demo_output build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

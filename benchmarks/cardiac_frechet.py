@@ -49,7 +49,6 @@ def main() -> None:
     arguments.add_argument("--guidance", type=float)
     arguments.add_argument("--weights")
     arguments.add_argument("--split", default="test")
-    arguments.add_argument("--attenuation_db", type=float)
     arguments.add_argument("--output", type=Path)
     chosen = arguments.parse_args()
 

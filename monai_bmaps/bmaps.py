@@ -9,7 +9,7 @@ power; 1 nat is 4.343 dB.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Literal, get_args
 
 import torch
@@ -27,7 +27,7 @@ _COEFFICIENT_TOLERANCE = 1e-13
 _MAX_COEFFICIENTS = 768
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class BMap:
     r"""Share of signal power that step ``t`` keeps at depth ``d``.
 
@@ -92,6 +92,12 @@ class BMap:
                 "buffer or rows; leave those out or leave attenuation out"
             )
 
+    def __repr__(self) -> str:
+        if self.attenuation is not None:
+            return f"BMap.from_attenuation(db={DECIBELS_PER_NAT * self.attenuation:.6g})"
+        given = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("attenuation",)}
+        return f"BMap({', '.join(f'{name}={value!r}' for name, value in given.items())})"
+
     @classmethod
     def from_attenuation(cls, *, db: float | None = None, nats: float | None = None) -> BMap:
         """T-invariant map with a given total attenuation at full depth; give either ``db`` or ``nats``."""
@@ -128,6 +134,8 @@ class BMap:
 
     def ramp_values(self, num_train_timesteps: int) -> torch.Tensor:
         """The ramp ``b_t`` of the paper's form, ``(T,)`` float64 in [0, 1]."""
+        if self.attenuation is not None:
+            raise ValueError("the T-invariant form has no ramp; see step_log_maps for what each step takes")
         steps = _checked_steps(num_train_timesteps)
         waiting = int(_BUFFER_FRACTION * steps) if self.buffer else 0
         ramp = _ramp(self.ramp, steps - waiting)
@@ -173,7 +181,7 @@ class BMap:
             count = count + 4 if count < 24 else 2 * count
         raise ValueError(
             f"minimum={self.minimum} takes almost all signal in one step, which no short table holds; use at least "
-            "1e-3, or BMap.from_attenuation for a strong map"
+            "1e-4, or BMap.from_attenuation for a strong map"
         )
 
     @property

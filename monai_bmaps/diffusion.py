@@ -156,6 +156,8 @@ def ddim_step(
     Song et al. 2020, eq. 12 (https://arxiv.org/abs/2010.02502). ``eta = 0`` needs no ``noise``; 1 is ancestral.
     """
     noise_power = -torch.expm1(log_retained_previous)
+    if eta > 0.0 and noise is None:
+        raise ValueError(f"eta={eta} mixes in fresh noise: give noise")
     if eta == 0.0 or noise is None:
         return _combine(signal_scale(log_retained_previous), clean, torch.sqrt(noise_power), predicted_noise)
     share = -torch.expm1(log_retained - log_retained_previous) / -torch.expm1(log_retained)

@@ -10,14 +10,17 @@ from typing import Any, Protocol
 import nibabel
 import numpy as np
 import torch
+from monai.data import MetaTensor
+from monai.networks import eval_mode
 from PIL import Image as PillowImage
 from PIL import PngImagePlugin
 from torch import nn
 
 from monai_bmaps.bmaps import BMap
+from monai_bmaps.files import replacing
 from monai_bmaps.inferers import BMapSynthesisInferer
 from monai_bmaps.pictures import colour_labels, colour_map, side_by_side, to_grey
-from monai_bmaps.training import write_atomically
+from monai_bmaps.transforms.frame import frame_affine
 
 try:
     from ignite.engine import Events
@@ -66,7 +69,8 @@ class ResumableCheckpoint:
         """Write the checkpoint."""
         content = {name: part.state_dict() for name, part in self.state.items()}
         content["iteration"] = engine.state.iteration
-        write_atomically(content, self.path)
+        with replacing(self.path) as partial:
+            torch.save(content, partial)
 
     def load(self, engine: Any) -> None:
         """Read the checkpoint, if there is one, and set the engine to its iteration."""
@@ -153,8 +157,8 @@ class SampleGrid:
             device = next(self.network.parameters()).device
             return torch.stack([item[key].as_subclass(torch.Tensor) for item in self.items]).to(device)
 
-        self.network.eval()
-        samples = self.inferer(batch("seg"), self.network, depth=batch("depth"))
+        with eval_mode(self.network):
+            samples = self.inferer(batch("seg"), self.network, depth=batch("depth"))
         columns = [
             [
                 colour_labels(seg),
@@ -204,16 +208,22 @@ class SynthesisWriter:
         self.provenance = dict(provenance or {})
         self.overview = overview
         self._columns: list[list[np.ndarray[Any, Any]]] = []
+        self._count = 0
+        self._table = b_map.tabulate(num_train_timesteps)
 
     def attach(self, engine: Any) -> None:
         """Register with an ignite engine."""
-        engine.add_event_handler(Events.STARTED, lambda _: self._columns.clear())
+        engine.add_event_handler(Events.STARTED, self.start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self.write)
         engine.add_event_handler(Events.COMPLETED, self.finish)
 
+    def start(self, engine: Any) -> None:
+        """Begin a new overview."""
+        self._columns.clear()
+        self._count = 0
+
     def write(self, engine: Any) -> None:
         """Write the images of one batch."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         batch = engine.state.batch
         images = engine.state.output["pred"].cpu()
         seeds = batch.get("seed", [None] * len(images))
@@ -222,24 +232,26 @@ class SynthesisWriter:
         ):
             pixels = to_grey(image[0])
             self._save_png(pixels, name, seed)
-            self._save_nifti(pixels, name)
+            self._save_nifti(pixels, name, seg)
+            self._count += 1
             if len(self._columns) < self.overview:
                 self._columns.append([colour_labels(seg), self._colour_b_map(depth[0], 1 - seg[0]), pixels])
 
     def finish(self, engine: Any) -> None:
         """Write the overview and say where everything is."""
-        path = self.folder / "overview.png"
-        side_by_side(self._columns, ["labels", f"B-map, 0 to {self._decibels():.0f} dB", "synthetic"]).save(path)
-        engine.logger.info(f"wrote {engine.state.iteration} batches to {self.folder}; see {path}")
+        if self._columns:
+            picture = side_by_side(self._columns, ["labels", f"B-map, 0 to {self._decibels():.0f} dB", "synthetic"])
+            with replacing(self.folder / "overview.png") as partial:
+                picture.save(partial)
+        engine.logger.info(f"wrote {self._count} images to {self.folder}")
 
     def _decibels(self) -> float:
         return self.b_map.total_attenuation_db(self.num_train_timesteps)
 
     def _colour_b_map(self, depth: torch.Tensor, sector: torch.Tensor) -> np.ndarray[Any, Any]:
         """Attenuation over the whole chain, as a share of the attenuation at full depth."""
-        table = self.b_map.tabulate(self.num_train_timesteps)
         ends = torch.cat([depth.as_subclass(torch.Tensor).flatten(), torch.ones(1)])
-        nats = table.log_cumulative(ends[None], torch.tensor([self.num_train_timesteps - 1]))[0]
+        nats = self._table.log_cumulative(ends[None], torch.tensor([self.num_train_timesteps - 1]))[0]
         share = nats[:-1] / nats[-1] if nats[-1] < 0 else torch.zeros_like(nats[:-1])
         return colour_map(share.reshape(depth.shape), sector)
 
@@ -247,10 +259,13 @@ class SynthesisWriter:
         text = PngImagePlugin.PngInfo()
         for key, value in {"Synthetic": "true", "Seed": seed, **self.provenance}.items():
             text.add_text(key, str(value.item() if isinstance(value, torch.Tensor) else value))
-        PillowImage.fromarray(pixels).save(self.folder / f"{name}.png", pnginfo=text)
+        with replacing(self.folder / f"{name}.png") as partial:
+            PillowImage.fromarray(pixels).save(partial, pnginfo=text)
 
-    def _save_nifti(self, pixels: np.ndarray[Any, Any], name: str) -> None:
-        """Column index first, depth second, so that viewers show the probe at the top."""
-        image = nibabel.Nifti1Image(pixels.T[..., None], np.diag([-1.0, -1.0, 1.0, 1.0]))
+    def _save_nifti(self, pixels: np.ndarray[Any, Any], name: str, seg: torch.Tensor) -> None:
+        """Column index first, depth second, where the label map lies: ``LoadFrame`` swapped both."""
+        affine = frame_affine() if not isinstance(seg, MetaTensor) else np.asarray(seg.affine.cpu(), dtype=float)
+        image = nibabel.Nifti1Image(pixels.T[..., None], affine[:, [1, 0, 2, 3]])
         image.header["descrip"] = b"synthetic ultrasound, monai-bmaps"
-        nibabel.save(image, self.folder / f"{name}.nii.gz")
+        with replacing(self.folder / f"{name}.nii.gz") as partial:
+            nibabel.save(image, partial)

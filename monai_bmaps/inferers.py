@@ -83,7 +83,7 @@ class BMapDiffusionInferer(DiffusionInferer):  # type: ignore[misc]
         noisy = scheduler.add_noise(inputs, noise, timesteps)
         return self._predict(diffusion_model, scheduler, noisy, timesteps, condition, mode, seg)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def sample(
         self,
         input_noise: Image,
@@ -128,6 +128,8 @@ class BMapDiffusionInferer(DiffusionInferer):  # type: ignore[misc]
             Images as ``input_noise``; with ``save_intermediates`` also the list of running samples.
         """
         scheduler = self._bound(scheduler or self.scheduler, depth)
+        if eta != 0.0 and not isinstance(scheduler, BMapDDIMScheduler):
+            raise ValueError(f"eta={eta} is for BMapDDIMScheduler; {type(scheduler).__name__} has no such share")
         options: dict[str, Any] = {"generator": generator}
         if isinstance(scheduler, BMapDDIMScheduler):
             options["eta"] = eta
@@ -210,8 +212,8 @@ class BMapDiffusionInferer(DiffusionInferer):  # type: ignore[misc]
             else:
                 channels.append(seg)
         if self.noise_level_channel:
-            log_snr = diffusion.log_snr(scheduler.log_retained(timesteps)).clamp(-_MAX_LOG_SNR, _MAX_LOG_SNR)
-            level = (log_snr / _MAX_LOG_SNR).to(noisy.dtype)
+            log_snr = diffusion.log_snr(scheduler.levels_of(noisy, timesteps)).clamp(-_MAX_LOG_SNR, _MAX_LOG_SNR)
+            level = (log_snr / _MAX_LOG_SNR).to(noisy)
             channels.append(level.expand(len(noisy), 1, *noisy.shape[2:]))
         inputs = torch.cat(channels, dim=1) if len(channels) > 1 else noisy
         precision = nullcontext() if self.amp_dtype is None else torch.autocast(noisy.device.type, self.amp_dtype)

@@ -49,14 +49,15 @@ def colour_map(values: torch.Tensor, sector: torch.Tensor) -> Pixels:
 def side_by_side(
     columns: Sequence[Sequence[Pixels]], captions: Sequence[str] = (), scale: int = 2
 ) -> PillowImage.Image:
-    """One picture of columns of equally large panels; captions name the rows, at their left edge.
+    """One picture of columns of panels; captions name the rows, at their left edge. Smaller panels get a black rim.
 
     Raises:
         ValueError: no column, or columns of different lengths.
     """
     if not columns or len({len(column) for column in columns}) != 1:
         raise ValueError(f"columns must be non-empty and equally long, got lengths {[len(c) for c in columns]}")
-    rgb = [[panel if panel.ndim == 3 else np.repeat(panel[..., None], 3, -1) for panel in column] for column in columns]
+    height, width = (max(panel.shape[axis] for column in columns for panel in column) for axis in (0, 1))
+    rgb = [[_panel(panel, height, width) for panel in column] for column in columns]
     body = np.concatenate([np.concatenate(column, axis=0) for column in rgb], axis=1)
     picture = PillowImage.fromarray(body)
     picture = picture.resize((picture.width * scale, picture.height * scale), PillowImage.Resampling.BICUBIC)
@@ -65,3 +66,8 @@ def side_by_side(
         top = row * picture.height / len(columns[0])
         drawing.text((6, top + 4), caption, fill=(235, 235, 235), font=ImageFont.load_default(size=14))
     return picture
+
+
+def _panel(pixels: Pixels, height: int, width: int) -> Pixels:
+    rgb = pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, -1)
+    return np.pad(rgb, ((0, height - rgb.shape[0]), (0, width - rgb.shape[1]), (0, 0)))

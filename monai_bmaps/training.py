@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 from monai.engines import DiffusionPrepareBatch
 from torch import nn
 
+from monai_bmaps.files import replacing
 from monai_bmaps.schedulers.base import BMapScheduler
 from monai_bmaps.types import Image, Timesteps
 
@@ -28,7 +28,7 @@ class BMapPrepareBatch(DiffusionPrepareBatch):  # type: ignore[misc]
             between epochs, and keep every label; ``None`` draws afresh, for training.
 
     Raises:
-        ValueError: ``label_dropout`` outside [0, 1].
+        ValueError: ``label_dropout`` outside [0, 1], or a scheduler with a learned variance.
     """
 
     def __init__(
@@ -42,6 +42,11 @@ class BMapPrepareBatch(DiffusionPrepareBatch):  # type: ignore[misc]
         super().__init__(num_train_timesteps=scheduler.num_train_timesteps)
         if not 0.0 <= label_dropout <= 1.0:
             raise ValueError(f"label_dropout must lie in [0, 1], got {label_dropout}")
+        if getattr(scheduler, "variance_type", "").startswith("learned"):
+            raise ValueError(
+                f"variance_type {scheduler.variance_type!r} needs a loss of its own for the variance channels, which "
+                "this target does not train; train with a fixed variance"
+            )
         self.scheduler = scheduler
         self.seg_name = seg_name
         self.depth_name = depth_name
@@ -78,6 +83,8 @@ class BMapPrepareBatch(DiffusionPrepareBatch):  # type: ignore[misc]
         """Images, target, no positional arguments, and ``noise``, ``timesteps``, ``depth``, ``seg``."""
 
         def moved(key: str) -> torch.Tensor:
+            if key not in batchdata:
+                raise KeyError(f"the batch has no {key!r}; it has {', '.join(map(str, batchdata))}")
             plain = batchdata[key].as_subclass(torch.Tensor)
             return plain.to(device, non_blocking=non_blocking, **kwargs)
 
@@ -124,7 +131,9 @@ def save_weights(network: nn.Module, path: str | Path, dtype: torch.dtype = torc
         name: value.to("cpu", dtype if value.is_floating_point() else None).contiguous()
         for name, value in network.state_dict().items()
     }
-    return write_atomically(weights, Path(path))
+    with replacing(path) as partial:
+        torch.save(weights, partial)
+    return Path(path)
 
 
 def load_weights(network: nn.Module, path: str | Path) -> nn.Module:
@@ -159,15 +168,3 @@ def linear_anneal(total_iterations: int, warm_up: int = 0, final: float = 0.0) -
         return 1.0 + (final - 1.0) * progress
 
     return factor
-
-
-def write_atomically(content: Mapping[str, Any], path: Path) -> Path:
-    """Save beside the path and move there, so that a kill leaves the old file or the new one, never half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    try:
-        torch.save(content, partial)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return path

@@ -17,6 +17,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 _CORE = {"types", "bmaps", "diffusion"}
 ALLOWED = {
     "types": set(),
+    "files": set(),
     "geometry": {"types"},
     "bmaps": {"types"},
     "diffusion": {"types"},
@@ -26,9 +27,9 @@ ALLOWED = {
     "transforms": {"geometry", "types"},
     "metrics": {"types"},
     "pictures": {"types"},
-    "data": {"geometry", "types"},
-    "training": {*_CORE, "schedulers", "inferers"},
-    "handlers": {*_CORE, "schedulers", "inferers", "training", "pictures"},
+    "data": {"files", "geometry", "types"},
+    "training": {*_CORE, "files", "schedulers", "inferers"},
+    "handlers": {*_CORE, "files", "schedulers", "inferers", "pictures", "transforms"},
 }
 READERS = {"camus", "segthy", "folder", "datalist", "split"}
 PIXEL_LIBRARIES = {"PIL", "nibabel", "numpy", "torch", "monai", "SimpleITK", "imageio", "cv2"}

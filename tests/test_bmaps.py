@@ -251,3 +251,9 @@ def test_the_examples_in_the_docstrings_run() -> None:
     outcome = doctest.testmod(bmaps)
     assert outcome.attempted > 0
     assert outcome.failed == 0
+
+
+def test_the_t_invariant_form_shows_its_decibels_and_nothing_it_does_not_use() -> None:
+    assert repr(BMap.from_attenuation(db=44.0)) == "BMap.from_attenuation(db=44)"
+    with pytest.raises(ValueError, match="has no ramp"):
+        BMap.from_attenuation(db=44.0).ramp_values(10)

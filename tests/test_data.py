@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from monai_bmaps.data import is_test, list_items, load_datalist, select_split
+from monai_bmaps.data.folder import stem_of
 from monai_bmaps.data.split import split_of
 
 CAMUS = Path(__file__).parents[2] / "shared" / "data" / "camus_apical"
@@ -223,10 +224,39 @@ def test_each_variant_has_its_own_name_and_seed(tmp_path: Path) -> None:
     items = load_datalist(datalist(tmp_path, TWO), seed=5, variants=2)
     assert [(item["name"], item["seed"]) for item in items] == [
         ("a_1", 5),
-        ("a_2", 6),
-        ("second_1", 7),
+        ("a_2", 7),
+        ("second_1", 6),
         ("second_2", 8),
     ]
+
+
+def test_further_variants_leave_the_first_ones_seeds_as_they_are(tmp_path: Path) -> None:
+    path = datalist(tmp_path, TWO)
+    alone = [item["seed"] for item in load_datalist(path, seed=5)]
+    assert [item["seed"] for item in load_datalist(path, seed=5, variants=3)][::3] == alone
+
+
+def test_an_item_without_a_required_key_is_named(tmp_path: Path) -> None:
+    path = datalist(tmp_path, {"training": [{"image": "images/a.png"}]})
+    with pytest.raises(ValueError, match=r"a in .* has no label; add it"):
+        load_datalist(path, "training", required=["label"])
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "", ".hidden"])
+def test_names_that_would_leave_the_output_folder_are_refused(tmp_path: Path, name: str) -> None:
+    path = datalist(tmp_path, {"training": [{"image": "images/a.png", "name": name}]})
+    with pytest.raises(ValueError, match="is no file name"):
+        load_datalist(path, "training")
+
+
+def test_a_list_that_is_not_json_is_named(tmp_path: Path) -> None:
+    (tmp_path / "dataset.json").write_text("{")
+    with pytest.raises(ValueError, match=r"dataset\.json is not JSON"):
+        load_datalist(tmp_path / "dataset.json")
+
+
+def test_names_keep_their_dots() -> None:
+    assert [stem_of(Path(f"1.2.840.1{suffix}")) for suffix in (".png", ".nii", ".nii.gz")] == ["1.2.840.1"] * 3
 
 
 def test_another_list_of_the_file_can_be_asked_for(tmp_path: Path) -> None:

@@ -178,7 +178,7 @@ def test_a_training_killed_in_the_middle_of_a_save_resumes_from_the_save_before(
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder.parent), str(folder)])}
     killed = subprocess.run([sys.executable, "-c", script, str(path)], env=environment, timeout=300, check=False)
     assert killed.returncode == -signal.SIGKILL
-    assert (tmp_path / "checkpoint.pt.partial").read_bytes().endswith(b"half of it")
+    assert (tmp_path / ".partial-checkpoint.pt").read_bytes().endswith(b"half of it")
     resumed = Training(path).run()
     assert resumed.seen[0] == 4
     assert_same(resumed, Training(tmp_path / "whole.pt").run())
@@ -186,7 +186,7 @@ def test_a_training_killed_in_the_middle_of_a_save_resumes_from_the_save_before(
 
 
 def test_a_corrupt_partial_file_without_a_whole_one_is_ignored(tmp_path: Path) -> None:
-    (tmp_path / "checkpoint.pt.partial").write_bytes(b"half of it")
+    (tmp_path / ".partial-checkpoint.pt").write_bytes(b"half of it")
     training = Training(tmp_path / "checkpoint.pt").run()
     assert training.seen[0] == 1
     assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.pt"]

@@ -557,3 +557,20 @@ def test_depth_of_another_batch_is_refused() -> None:
 def test_the_likelihood_of_a_scalar_chain_is_not_offered() -> None:
     with pytest.raises(TypeError, match="one noise level per image"):
         BMapDiffusionInferer(ddim()).get_likelihood(randn(1, 1, *SHAPE), Recorder())
+
+
+def test_samples_can_be_trained_on(tiny_unet: Maker) -> None:
+    """Synthetic images go into other networks: they must not be inference-mode tensors."""
+    inferer = BMapDiffusionInferer(ddim())
+    inferer.scheduler.set_timesteps(2)
+    noise = draw_noise(torch.zeros(1, 1, *SHAPE), torch.Generator().manual_seed(0))
+    image = inferer.sample(noise, tiny_unet(1 + CLASSES), seg=segmentation(1), depth=depths(1), verbose=False)
+    convolution = torch.nn.Conv2d(1, 1, 3)
+    convolution(image).sum().backward()
+    assert convolution.weight.grad is not None
+
+
+def test_fresh_noise_for_a_sampler_without_that_share_is_refused() -> None:
+    inferer = BMapDiffusionInferer(BMapDDPMScheduler(10))
+    with pytest.raises(ValueError, match=r"eta=0.5 is for BMapDDIMScheduler"):
+        inferer.sample(torch.zeros(1, 1, *SHAPE), Recorder(), eta=0.5, verbose=False)

@@ -757,3 +757,41 @@ def test_a_scheduler_that_makes_no_sense_is_refused(arguments: dict[str, Any], m
 def test_a_preset_at_other_steps_than_it_presumes_warns_with_both_attenuations(kind: Any) -> None:
     with pytest.warns(UserWarning, match=r"presumes T = 2000 \(176 dB\); with T = 1000 it takes 88 dB"):
         kind(1000, b_map=BMap.preset("paper"))
+
+
+@pytest.mark.parametrize("call", ["add_noise", "get_velocity", "get_target"])
+def test_noise_of_another_shape_than_the_images_is_refused(call: str) -> None:
+    images, noise, t = torch.zeros(4, 3, 5, 7), torch.zeros(1, 1, 5, 7), torch.zeros(4, dtype=torch.int64)
+    with pytest.raises(
+        ValueError, match=r"noise must have the shape of the images, \(4, 3, 5, 7\), got \(1, 1, 5, 7\)"
+    ):
+        getattr(BMapDDPMScheduler(10), call)(images, noise, t)
+
+
+def test_images_of_whole_numbers_are_refused() -> None:
+    images = torch.zeros(1, 1, 5, 7, dtype=torch.uint8)
+    with pytest.raises(ValueError, match="images must be floating point"):
+        BMapDDPMScheduler(10).add_noise(images, images, torch.tensor([3]))
+
+
+@pytest.mark.parametrize("kind", [BMapDDPMScheduler, BMapDDIMScheduler])
+@pytest.mark.parametrize("shape", [(1, 2, 5, 7), (3, 2, 5, 6), (3, 1, 5, 7)])
+def test_an_output_that_does_not_belong_to_the_sample_is_refused(kind: type, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"does not belong to sample|channels"):
+        kind(10).step(torch.zeros(shape), 9, torch.zeros(3, 2, 5, 7))
+
+
+def test_a_posterior_of_a_later_step_is_refused() -> None:
+    images, t = torch.zeros(1, 1, 5, 7), torch.tensor([3])
+    with pytest.raises(ValueError, match=r"previous must lie before timesteps, got \[3\] for \[3\]"):
+        BMapDDPMScheduler(10).posterior(images, images, t, previous=t)
+
+
+def test_an_empty_batch_of_depth_maps_is_refused() -> None:
+    with pytest.raises(ValueError, match="depth must be a float tensor"):
+        BMapDDPMScheduler(10).bind(torch.zeros(0, 1, 5, 7))
+
+
+def test_a_scheduler_says_what_it_is() -> None:
+    bound = BMapDDIMScheduler(1000, b_map=BMap.from_attenuation(db=44.0)).bind(torch.zeros(5, 7))
+    assert repr(bound) == "BMapDDIMScheduler(T=1000, 44 dB at full depth, v_prediction, bound to (1, 1, 5, 7))"

@@ -24,7 +24,8 @@ def test_a_grid_has_exactly_the_steps_asked_for_in_descending_order(count: int, 
     scheduler.set_timesteps(count)
     assert len(scheduler.timesteps) == count
     assert bool((scheduler.timesteps.diff() < 0).all())
-    assert 0 <= int(scheduler.timesteps[-1]) < int(scheduler.timesteps[0]) + 1 <= 1000
+    assert int(scheduler.timesteps[0]) >= 950
+    assert count == 1 or int(scheduler.timesteps[-1]) == 0
 
 
 def test_all_steps_are_the_whole_chain() -> None:

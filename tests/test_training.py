@@ -299,3 +299,16 @@ def test_a_pointer_to_weights_kept_elsewhere_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model.pt").write_text("version https://git-lfs.github.com/spec/v1\nsize 12345\n")
     with pytest.raises(ValueError, match="no file of weights; fetch it again"):
         load_weights(nn.Linear(3, 2), tmp_path / "model.pt")
+
+
+@pytest.mark.parametrize("variance", ["learned", "learned_range"])
+def test_a_learned_variance_is_not_trained_by_half(variance: str) -> None:
+    with pytest.raises(ValueError, match="needs a loss of its own"):
+        BMapPrepareBatch(BMapDDPMScheduler(10, variance_type=variance))
+
+
+def test_a_batch_without_its_depth_says_what_it_has() -> None:
+    batch = batch_of(1)
+    del batch["depth"]
+    with pytest.raises(KeyError, match="no 'depth'; it has image, seg"):
+        BMapPrepareBatch(scheduler_for("epsilon"))(batch)

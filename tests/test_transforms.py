@@ -246,9 +246,7 @@ def test_label_and_sector_may_be_boolean() -> None:
     assert LabelToCondition(1)(label, sector).argmax(0).tolist() == [[2, 1], [0, 1]]
 
 
-@pytest.mark.parametrize(
-    ("bad", "named"), [(4.0, "0.0, 4.0"), (-1.0, "-1.0, 0.0"), (0.5, "0.0, 0.5"), (float("nan"), "nan")]
-)
+@pytest.mark.parametrize(("bad", "named"), [(4.0, "0, 4"), (-1.0, "-1, 0"), (0.5, "0, 0.5"), (float("nan"), "nan")])
 def test_label_values_the_model_does_not_know_are_refused(bad: float, named: str) -> None:
     label = torch.zeros(1, *SHAPE)
     label[0, 2, 3] = bad
@@ -325,3 +323,19 @@ def test_two_worker_processes_give_what_none_give(tmp_path: Path) -> None:
     for one, other in zip(alone, forked, strict=True):
         for key in ("image", "depth", "sector", "seg"):
             assert torch.equal(one[key].as_tensor(), other[key].as_tensor())
+
+
+def test_a_mask_of_another_size_than_its_image_is_refused() -> None:
+    item = {"label": torch.zeros(1, 16, 24), "sector": torch.ones(1, 32, 48)}
+    with pytest.raises(ValueError, match=r"sector is \(32, 48\), but the label beside it \(16, 24\)"):
+        BeamDepthd(reference_key="label")(item)
+
+
+def test_a_beam_that_misses_the_image_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"covers no pixel of an image of 16 x 24.*in pixels"):
+        BeamDepth()(SectorBeam((1000.0, 1000.0), (0.0, 50.0), 30.0), torch.zeros(1, 16, 24))
+
+
+def test_an_item_without_its_reference_says_what_it_has() -> None:
+    with pytest.raises(KeyError, match="no 'label', whose pixels count; it has image, beam"):
+        BeamDepthd(reference_key="label")({"image": torch.zeros(1, 5, 7), "beam": LinearBeam()})

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from monai_bmaps.data.folder import stem_of
 
 _PATH_KEYS = ("image", "label", "sector")
 
 
-def load_datalist(path: str | Path, key: str = "test", *, seed: int = 0, variants: int = 1) -> list[dict[str, Any]]:
+def load_datalist(
+    path: str | Path, key: str = "test", *, required: Sequence[str] = (), seed: int = 0, variants: int = 1
+) -> list[dict[str, Any]]:
     """Items of one list of a ``dataset.json``, each with its own seed.
 
     Args:
         path: the file; ``{"test": [{"label": "labels/heart_1.png", "beam": {...}}, ...]}``.
         key: which of its lists.
-        seed: seed of the first item; the k-th (over all variants) gets ``seed + k``.
+        required: keys that every item must have, for example ``["label"]``.
+        seed: seed of the first item; item k of n gets ``seed + k``, its further variants ``seed + k + n``, ...
         variants: how often each item is listed, with seeds of its own and ``_1``, ``_2``, ... added to its name.
 
     Returns:
@@ -24,18 +31,26 @@ def load_datalist(path: str | Path, key: str = "test", *, seed: int = 0, variant
 
     Raises:
         FileNotFoundError: the list or a file it names is missing.
-        ValueError: no such list, an empty one, fewer than one variant, or two items of one name.
+        ValueError: not JSON, no such list, an empty one, fewer than one variant, an item without a file or a required
+            key, two items of one name, or a name that is no file name.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; give the dataset.json of the data to work on")
-    lists = json.loads(path.read_text())
+    try:
+        lists = json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
     if not isinstance(lists, dict) or not lists.get(key):
         found = ", ".join(lists) if isinstance(lists, dict) else type(lists).__name__
         raise ValueError(f"{path} has no items under {key!r}; it has {found or 'nothing'}")
     if variants < 1:
         raise ValueError(f"variants must be at least 1, got {variants}")
-    items = [_resolved(item, path.parent) for item in lists[key]]
+    items = [_resolved(item, path) for item in lists[key]]
+    for item in items:
+        absent = [name for name in required if item.get(name) is None]
+        if absent:
+            raise ValueError(f"{item['name']} in {path} has no {', '.join(absent)}; add it, or take the item out")
     names = [item["name"] for item in items]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -43,22 +58,23 @@ def load_datalist(path: str | Path, key: str = "test", *, seed: int = 0, variant
     if variants == 1:
         return [{**item, "seed": seed + index} for index, item in enumerate(items)]
     return [
-        {**item, "name": f"{item['name']}_{variant + 1}", "seed": seed + index * variants + variant}
+        {**item, "name": f"{item['name']}_{variant + 1}", "seed": seed + index + variant * len(items)}
         for index, item in enumerate(items)
         for variant in range(variants)
     ]
 
 
-def _resolved(item: dict[str, Any], root: Path) -> dict[str, Any]:
-    resolved = dict(item)
-    paths = [key for key in _PATH_KEYS if isinstance(item.get(key), str)]
+def _resolved(item: Any, index: Path) -> dict[str, Any]:
+    paths = [key for key in _PATH_KEYS if isinstance(item, dict) and isinstance(item.get(key), str)]
     if not paths:
-        raise ValueError(f"an item of {root / 'dataset.json'} names none of {', '.join(_PATH_KEYS)}: {item}")
+        raise ValueError(f"an item of {index} names none of {', '.join(_PATH_KEYS)}: {item!r}")
+    resolved = dict(item)
     for key in paths:
-        file = root / item[key]
+        file = index.parent / item[key]
         if not file.is_file():
-            raise FileNotFoundError(f"{file}, the {key} of an item of {root / 'dataset.json'}, does not exist")
+            raise FileNotFoundError(f"{file}, the {key} of an item of {index}, does not exist")
         resolved[key] = str(file)
-    lead = "label" if "label" in paths else paths[0]
-    resolved.setdefault("name", Path(item[lead]).name.split(".")[0])
+    resolved.setdefault("name", stem_of(Path(resolved["label" if "label" in paths else paths[0]])))
+    if not re.fullmatch(r"\w[\w.-]*", str(resolved["name"])):
+        raise ValueError(f"name {resolved['name']!r} in {index} is no file name; use letters, digits, '.', '_' and '-'")
     return resolved

@@ -72,20 +72,25 @@ def list_items(
     return select_split(items, split)
 
 
+def stem_of(path: Path) -> str:
+    """A file's name without its ending: ``a.b`` for both ``a.b.png`` and ``a.b.nii.gz``."""
+    known = [suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix)]
+    return path.name[: -len(max(known, key=len))] if known else path.stem
+
+
 def _files(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is not a folder; check the data root and the names of its sub-folders")
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        suffix = next((s for s in sorted(SUFFIXES, key=len, reverse=True) if path.name.lower().endswith(s)), None)
-        if suffix is None:
+        if not path.name.lower().endswith(SUFFIXES):
             continue
-        name = path.name[: -len(suffix)]
+        name = stem_of(path)
         if name in found:
             raise ValueError(f"{folder} holds {name} twice: {found[name].name} and {path.name}; keep one")
         found[name] = path
     if not found:
-        raise FileNotFoundError(f"{folder} holds no {', '.join(SUFFIXES)} file")
+        raise FileNotFoundError(f"{folder} holds no {', '.join(SUFFIXES)} file; convert the frames to one of these")
     return found
 
 
@@ -93,6 +98,8 @@ def _groups(root: Path, names: list[str], pattern: str | None, column: str | Non
     if pattern is not None and column is not None:
         raise ValueError("give group_pattern or group_column, not both")
     if column is not None:
+        if not (root / "index.csv").is_file():
+            raise FileNotFoundError(f"{root / 'index.csv'} does not exist; group_column={column!r} is read from it")
         with (root / "index.csv").open(newline="") as stream:
             rows = csv.DictReader(stream)
             for needed in ("name", column):

@@ -8,10 +8,8 @@ means only, no pixels. ``python -m monai_bmaps.data.phantoms FOLDER`` writes hea
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +19,7 @@ import torch
 from PIL import Image
 from torch import Generator, Tensor
 
+from monai_bmaps.files import replacing
 from monai_bmaps.geometry import LinearBeam, SectorBeam
 
 View: TypeAlias = Literal["4CH", "2CH"]
@@ -209,16 +208,17 @@ def write_heart_items(
         raise FileExistsError(
             f"{', '.join(present[:3])} exist already; choose another folder or overwrite (--overwrite)"
         )
-    (folder / "labels").mkdir(parents=True, exist_ok=True)
     items = []
     for k, (name, label) in enumerate(zip(names, labels, strict=True)):
         generator = Generator().manual_seed(seed * 1_000_003 + k)
         view, phase = VIEWS[k % 2], PHASES[k // 2 % 2]
         beam = heart_beam(size, generator=generator)
         drawn = heart_labels(size, view=view, phase=phase, generator=generator, beam=beam)
-        _write(folder / label, _png(drawn))
+        with replacing(folder / label) as partial:
+            Image.fromarray(drawn.to(torch.uint8).numpy()).save(partial)
         items.append({"name": name, "label": label, "beam": beam.to_dict(), "view": view, "phase": phase})
-    _write(index, (json.dumps({"test": items}, indent=2) + "\n").encode())
+    with replacing(index) as partial:
+        partial.write_text(json.dumps({"test": items}, indent=2) + "\n")
     return items
 
 
@@ -239,22 +239,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (OSError, ValueError) as refusal:
         parser.error(str(refusal))
     print(f"wrote {given.count} hearts: {given.folder / 'dataset.json'}")
-
-
-def _png(labels: Tensor) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(labels.to(torch.uint8).numpy()).save(buffer, format="PNG")
-    return buffer.getvalue()
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Under another name first, so that no reader ever meets half a file."""
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        part.write_bytes(content)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _draw_apical(depth: Tensor, lateral: Tensor, mean: _Apical, z: Sequence[float]) -> Tensor:

@@ -127,7 +127,7 @@ class BMapScheduler(Scheduler):  # type: ignore[misc]
         """
         depth = torch.as_tensor(depth)
         depth = depth[None, None] if depth.ndim == 2 else depth
-        if depth.ndim < 4 or depth.shape[1] != 1 or not depth.is_floating_point():
+        if depth.ndim < 4 or depth.shape[1] != 1 or depth.numel() == 0 or not depth.is_floating_point():
             raise ValueError(
                 "depth must be a float tensor (H, W), or (N or 1, 1, H, W), got "
                 f"{depth.dtype} {tuple(depth.shape)}; make it with a beam's depth_map or BeamDepthd"
@@ -138,6 +138,12 @@ class BMapScheduler(Scheduler):  # type: ignore[misc]
         view = copy.copy(self)
         view._depth = depth.as_subclass(torch.Tensor).detach()
         return view
+
+    def extra_repr(self) -> str:
+        """What ``print`` shows."""
+        bound = "unbound" if self._depth is None else f"bound to {tuple(self._depth.shape)}"
+        decibels = self.b_map.total_attenuation_db(self.num_train_timesteps)
+        return f"T={self.num_train_timesteps}, {decibels:.0f} dB at full depth, {self.prediction_type}, {bound}"
 
     @property
     def depth(self) -> torch.Tensor | None:
@@ -185,16 +191,19 @@ class BMapScheduler(Scheduler):  # type: ignore[misc]
 
     def add_noise(self, original_samples: Image, noise: Image, timesteps: Timesteps) -> Image:
         """A draw of ``q(x_t | x_0)``: clean images ``(N, C, H, W)``, standard normal noise, steps ``(N,)``."""
-        noisy = diffusion.add_noise(original_samples, noise, self._log_retained_of(original_samples, timesteps))
+        _check_like(noise, original_samples, "noise")
+        noisy = diffusion.add_noise(original_samples, noise, self.levels_of(original_samples, timesteps))
         return noisy.to(original_samples.dtype)
 
     def get_velocity(self, sample: Image, noise: Image, timesteps: Timesteps) -> Image:
         """The v-prediction target of clean images ``sample``."""
-        return diffusion.velocity(sample, noise, self._log_retained_of(sample, timesteps)).to(sample.dtype)
+        _check_like(noise, sample, "noise")
+        return diffusion.velocity(sample, noise, self.levels_of(sample, timesteps)).to(sample.dtype)
 
     def get_target(self, sample: Image, noise: Image, timesteps: Timesteps) -> Image:
         """What the network should output for this scheduler's prediction type."""
-        log_retained = self._log_retained_of(sample, timesteps)
+        _check_like(noise, sample, "noise")
+        log_retained = self.levels_of(sample, timesteps)
         target = diffusion.prediction_target(sample, noise, log_retained, self.prediction_type)  # type: ignore[arg-type]
         return target.to(sample.dtype)
 
@@ -208,9 +217,15 @@ class BMapScheduler(Scheduler):  # type: ignore[misc]
             noisy: ``x_t``, likewise.
             timesteps: ``(N,)`` steps t.
             previous: ``(N,)`` steps s < t, -1 for the clean image; default t - 1.
+
+        Raises:
+            ValueError: shapes that differ, or a previous step that is not before its step.
         """
-        current = self._log_retained_of(noisy, timesteps)
-        before = self._log_retained_of(noisy, timesteps - 1 if previous is None else previous)
+        _check_like(clean, noisy, "clean")
+        previous = timesteps - 1 if previous is None else previous
+        if not bool((previous < timesteps).all()):
+            raise ValueError(f"previous must lie before timesteps, got {previous.tolist()} for {timesteps.tolist()}")
+        current, before = self.levels_of(noisy, timesteps), self.levels_of(noisy, previous)
         variance = diffusion.posterior_log_variance(current, before).exp()
         return diffusion.posterior_mean(clean, noisy, current, before), variance.to(noisy.dtype)
 
@@ -272,10 +287,18 @@ class BMapScheduler(Scheduler):  # type: ignore[misc]
     def _levels(self, timestep: int, sample: Image) -> tuple[Retained, Retained]:
         """Log retained power at a sampling step and at the one after it, on the sample's device."""
         pair = torch.tensor([timestep, self.previous_timestep(timestep)])
-        current, previous = (self._log_retained_of(sample, step.reshape(1)) for step in pair)
+        current, previous = (self.levels_of(sample, step.reshape(1)) for step in pair)
         return current, previous
 
-    def _log_retained_of(self, images: Image, timesteps: Timesteps) -> Retained:
+    def levels_of(self, images: Image, timesteps: Timesteps) -> Retained:
+        """As :meth:`log_retained`, for a batch of images: on their device, and checked against their shape.
+
+        Raises:
+            ValueError: images that are not floating point, that do not match the bound depth, or that are neither as
+                many as the timesteps nor share one.
+        """
+        if not images.is_floating_point():
+            raise ValueError(f"images must be floating point, got {images.dtype}; scale them to [-1, 1] first")
         if self._depth is not None:
             batch, spatial = len(self._depth), self._depth.shape[2:]
             if spatial != images.shape[2:] or batch not in (1, len(images)):
@@ -311,8 +334,15 @@ def draw_noise(like: Image, generator: Generators = None) -> Image:
     return torch.cat([draw_noise(image[None], one) for image, one in zip(like, generator, strict=True)])
 
 
+def _check_like(given: Image, images: Image, name: str) -> None:
+    if given.shape != images.shape:
+        raise ValueError(f"{name} must have the shape of the images, {tuple(images.shape)}, got {tuple(given.shape)}")
+
+
 def _working(model_output: Image, sample: Image) -> tuple[Image, Image]:
     """Both in float32 at least: the schedule's arithmetic never runs in half precision."""
+    if len(model_output) != len(sample) or model_output.shape[2:] != sample.shape[2:]:
+        raise ValueError(f"model_output {tuple(model_output.shape)} does not belong to sample {tuple(sample.shape)}")
     dtype = sample.dtype if sample.dtype in (torch.float32, torch.float64) else torch.float32
     return model_output.to(dtype), sample.to(dtype)
 

@@ -85,7 +85,7 @@ class BMapDDIMScheduler(BMapScheduler):
         """
         if not 0.0 <= eta <= 1.0:
             raise ValueError(f"eta must lie in [0, 1], got {eta}")
-        output, noisy = _working(model_output[:, : sample.shape[1]], sample)
+        output, noisy = self._inputs(model_output, sample)
         current, previous = self._levels(operator.index(timestep), noisy)
         clean, predicted_noise = self._predict_both(noisy, output, current)
         noise = draw_noise(noisy, generator) if eta > 0.0 else None
@@ -103,9 +103,9 @@ class BMapDDIMScheduler(BMapScheduler):
         position = self.timesteps.tolist().index(t)
         if position == 0:
             raise ValueError(f"step {t} is the noisiest of the sampling steps; nothing lies beyond it")
-        output, noisy = _working(model_output[:, : sample.shape[1]], sample)
-        current = self._log_retained_of(noisy, torch.tensor([t]))
-        later = self._log_retained_of(noisy, self.timesteps[position - 1].reshape(1))
+        output, noisy = self._inputs(model_output, sample)
+        current = self.levels_of(noisy, torch.tensor([t]))
+        later = self.levels_of(noisy, self.timesteps[position - 1].reshape(1))
         clean, predicted_noise = self._predict_both(noisy, output, current)
         return diffusion.add_noise(clean, predicted_noise, later).to(sample.dtype), clean
 
@@ -114,3 +114,12 @@ class BMapDDIMScheduler(BMapScheduler):
         if self.recompute_noise:
             return clean, diffusion.noise_from_clean(noisy, clean, log_retained)
         return clean, diffusion.predict_noise(noisy, output, log_retained, self.prediction_type)  # type: ignore[arg-type]
+
+    def _inputs(self, model_output: Image, sample: Image) -> tuple[Image, Image]:
+        channels = sample.shape[1]
+        if model_output.shape[1] not in (channels, 2 * channels):
+            raise ValueError(
+                f"images of {channels} channels need a network output of as many (or twice, with a learned variance), "
+                f"got {model_output.shape[1]}"
+            )
+        return _working(model_output[:, :channels], sample)

@@ -25,6 +25,10 @@ class BMapDDPMScheduler(BMapScheduler):
     actually taken, and ``learned_range`` interpolates log-variances (Nichol and Dhariwal 2021). ``learned`` reads
     the network's extra channels as a log-variance, as they do.
 
+    For strong B-maps the smaller fixed variance leaves the deep image a little too narrow: with the exact denoiser of
+    a Gaussian, T = 1000 and 44 dB, the whole chain loses 4.3 % of the standard deviation at full depth with
+    ``"fixed_small"`` and 0.8 % with ``"fixed_large"``.
+
     Args:
         num_train_timesteps: see :class:`~monai_bmaps.schedulers.base.BMapScheduler`, as for all not named here.
         schedule: name of the noise schedule.

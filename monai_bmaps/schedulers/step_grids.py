@@ -11,7 +11,6 @@ from monai_bmaps.types import Timesteps
 StepGrid = Literal["uniform", "l2"]
 
 _CLIP = 8.0
-_FIRST = 0.995
 
 
 def uniform_steps(num_train_timesteps: int, count: int) -> Timesteps:
@@ -20,10 +19,12 @@ def uniform_steps(num_train_timesteps: int, count: int) -> Timesteps:
 
 
 def l2_steps(log_snr: torch.Tensor, count: int) -> Timesteps:
-    """``count`` steps at equal distances along the path of the log-SNR, from 99.5 % of the chain to step 0.
+    """``count`` steps at equal distances along the path of the log-SNR, from the noisy end of the path to step 0.
 
     The path runs through the log-SNRs of several depths at once, clipped to [-8, 8]: where no depth is between noise
-    and image, nothing happens and no step is spent. The distance of two steps is the root mean square over depths.
+    and image, nothing happens and no step is spent. So the first step is not T - 1 but the one at which the last depth
+    (with a B-map the face) enters the clipped range; a single step is that one. The distance of two steps is the root
+    mean square over depths.
 
     Args:
         log_snr: ``(T, depths)``, falling with t.
@@ -31,9 +32,10 @@ def l2_steps(log_snr: torch.Tensor, count: int) -> Timesteps:
     """
     total = len(log_snr)
     strides = log_snr.clamp(-_CLIP, _CLIP).diff(dim=0).square().mean(dim=1).sqrt()
-    path = torch.cat([strides.new_zeros(1), strides.cumsum(0)])[: max(1, round(_FIRST * total))]
-    wanted = torch.linspace(0.0, float(path[-1]), count, dtype=path.dtype)
-    steps = torch.searchsorted(path, wanted).clamp(max=len(path) - 1)
+    path = torch.cat([strides.new_zeros(1), strides.cumsum(0)])
+    first = int(torch.searchsorted(path, path[-1]))
+    wanted = torch.linspace(float(path[-1]), 0.0, count, dtype=path.dtype).flip(0)
+    steps = torch.searchsorted(path, wanted).clamp(max=first)
     rank = torch.arange(count)
     apart = (steps - rank).cummax(0).values + rank
     return torch.minimum(apart, total - count + rank).flip(0)

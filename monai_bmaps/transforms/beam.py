@@ -31,11 +31,20 @@ class BeamDepth(Transform):  # type: ignore[misc]
         self.spacing = spacing
 
     def __call__(self, beam: Beam | Mapping[str, Any], reference: torch.Tensor) -> tuple[MetaTensor, MetaTensor]:
-        """Depth in [0, 1] and sector mask (0 or 1), both float32 ``(1, H, W)`` with the reference's affine."""
+        """Depth in [0, 1] and sector mask (0 or 1), both float32 ``(1, H, W)`` with the reference's affine.
+
+        Raises:
+            ValueError: a beam that covers no pixel.
+        """
         if not isinstance(beam, (LinearBeam, SectorBeam)):
             beam = beam_from_dict(beam)
         shape = (reference.shape[-2], reference.shape[-1])
         depth, mask = beam.depth_map(shape, self.spacing), beam.mask(shape, self.spacing)
+        if not bool(mask.any()):
+            raise ValueError(
+                f"{beam} covers no pixel of an image of {shape[0]} x {shape[1]} with spacing {self.spacing}; are its "
+                "lengths in pixels? Millimetres need the pixel size as spacing"
+            )
         affine = reference.affine if isinstance(reference, MetaTensor) else None
         depth, mask = (MetaTensor(x.float()[None].to(reference.device), affine=affine) for x in (depth, mask))
         return depth, mask
@@ -59,7 +68,8 @@ class BeamDepthd(Transform):  # type: ignore[misc]
         kind: what to fit: ``"sector"``, ``"linear"`` or ``"auto"``.
 
     Raises:
-        KeyError: an item from which no beam can be had.
+        KeyError: an item from which no beam can be had, or without ``reference_key``.
+        ValueError: a field-of-view mask of another size than the reference, or a beam that covers no pixel.
     """
 
     backend = BeamDepth.backend
@@ -85,6 +95,8 @@ class BeamDepthd(Transform):  # type: ignore[misc]
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return the item with its depth map and sector."""
         item = dict(data)
+        if self.reference_key not in item:
+            raise KeyError(f"the item has no {self.reference_key!r}, whose pixels count; it has {_names(item)}")
         beam = self._beam_of(item)
         item[self.depth_key], item[self.sector_key] = self._make(beam, item[self.reference_key])
         item.pop(self.beam_key, None)  # no batch holds beams of two kinds, nor ends that are None
@@ -93,15 +105,25 @@ class BeamDepthd(Transform):  # type: ignore[misc]
     def _beam_of(self, item: Mapping[Hashable, Any]) -> Beam | Mapping[str, Any]:
         if self.beam is not None:
             return self.beam
-        if self.beam_key in item:
+        if item.get(self.beam_key) is not None:
             return cast("Beam | Mapping[str, Any]", item[self.beam_key])
         if self.sector_key in item:
             mask = torch.as_tensor(item[self.sector_key]).as_subclass(torch.Tensor)[0] > 0
+            size = item[self.reference_key].shape[-2:]
+            if mask.shape != size:
+                raise ValueError(
+                    f"the {self.sector_key} is {tuple(mask.shape)}, but the {self.reference_key} beside it "
+                    f"{tuple(size)}; resize one of them"
+                )
             return fit_beam(mask, kind=self.kind, spacing=self._make.spacing)
         raise KeyError(
             f"no beam for this item: give BeamDepthd a beam, or the item a {self.beam_key!r} or a field-of-view mask "
-            f"{self.sector_key!r}; it has {', '.join(map(str, item))}"
+            f"{self.sector_key!r}; it has {_names(item)}"
         )
+
+
+def _names(item: Mapping[Hashable, Any]) -> str:
+    return ", ".join(map(str, item))
 
 
 BeamDepthD = BeamDepthDict = BeamDepthd

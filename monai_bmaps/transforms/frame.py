@@ -10,6 +10,7 @@ from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
@@ -17,10 +18,19 @@ from monai.transforms import LoadImage, MapTransform, Transform
 from monai.utils import TransformBackends
 
 
+def frame_affine() -> np.ndarray[Any, Any]:
+    """Where (row, column) indices of a frame without a position lie: columns to the left, rows to the back, 1 mm.
+
+    3D Slicer places two-dimensional ultrasound so; viewers then show the probe at the top.
+    """
+    return np.array([[0.0, -1.0, 0.0, 0.0], [-1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]])
+
+
 class LoadFrame(Transform):  # type: ignore[misc]
     """Read a PNG or NIfTI frame as a float32 ``MetaTensor`` ``(1, rows, columns)``.
 
-    Colour is averaged to grey; an alpha channel is dropped. The affine maps (row, column) indices.
+    Colour is averaged to grey; an alpha channel is dropped. The affine maps (row, column) indices; a PNG, which has
+    none, gets :func:`frame_affine`.
 
     Raises:
         ValueError: a file that holds more than one frame.
@@ -43,8 +53,7 @@ class LoadFrame(Transform):  # type: ignore[misc]
             pixels = pixels[..., 0]
         if pixels.ndim != 2:
             raise ValueError(f"{path} has shape {tuple(pixels.shape)}, not one frame; export single frames")
-        affine = loaded.affine.clone()
-        affine[:, [0, 1]] = affine[:, [1, 0]]
+        affine = loaded.affine[:, [1, 0, 2, 3]] if not path.lower().endswith(".png") else torch.tensor(frame_affine())
         return MetaTensor(pixels.T[None].contiguous(), affine=affine, meta={"filename_or_obj": path})
 
 
