@@ -14,7 +14,7 @@ _CLIP = 8.0
 
 
 def uniform_steps(num_train_timesteps: int, count: int) -> Timesteps:
-    """``count`` evenly spaced steps from T - 1 to 0, as MONAI spaces them."""
+    """``count`` evenly spaced steps from T - 1 to 0, as MONAI 1.6 spaces them."""
     return torch.linspace(num_train_timesteps - 1, 0, count, dtype=torch.float64).round().long()
 
 
