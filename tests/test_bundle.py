@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 import torch
 from monai.bundle import ConfigParser, ConfigWorkflow, load
+from monai.transforms import Compose
+from monai.utils import set_determinism
 from PIL import Image
 
 from monai_bmaps.data.phantoms import heart_beam, heart_labels
@@ -112,6 +114,41 @@ def test_monai_loads_the_bundle_with_its_weights() -> None:
     assert torch.equal(value.half(), shipped[name])
 
 
+@pytest.fixture(scope="module")
+def augmented(phantoms: Path) -> list[tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]]:
+    """Training items as prepared and as augmented, several times each."""
+    parser = ConfigParser()
+    parser.read_config(CONFIGS / "train.json")
+    parser["dataset_dir"], parser["image_size"] = str(phantoms), [32, 48]
+    set_determinism(0)
+    prepare = Compose(parser.get_parsed_content("preprocessing"))
+    augment = Compose(parser.get_parsed_content("train::augmentation") + parser.get_parsed_content("finishing"))
+    prepared = [prepare(item) for item in parser.get_parsed_content("items")(split="training")]
+    set_determinism(None)
+    return [(item, augment(dict(item))) for item in prepared for _ in range(5)]
+
+
+def test_augmentation_moves_some_items(augmented: list[tuple[dict[str, torch.Tensor], ...]]) -> None:
+    moved = [not torch.equal(before["sector"], after["sector"]) for before, after in augmented]
+    assert 0 < sum(moved) < len(moved)
+
+
+def test_augmented_images_are_black_outside_the_sector(augmented: list[tuple[dict[str, torch.Tensor], ...]]) -> None:
+    for _, after in augmented:
+        # pixels along the edge are mixed by the image's bilinear interpolation; beyond them nothing is
+        far = torch.nn.functional.max_pool2d(after["sector"].as_tensor(), 5, 1, 2) == 0
+        assert bool((after["image"].as_tensor()[far] == -1).all())
+
+
+def test_augmentation_invents_no_depth(augmented: list[tuple[dict[str, torch.Tensor], ...]]) -> None:
+    for before, after in augmented:
+        assert bool(torch.isin(after["depth"].as_tensor(), before["depth"].as_tensor()).all())
+
+
+def test_augmented_depth_is_zero_outside_the_sector(augmented: list[tuple[dict[str, torch.Tensor], ...]]) -> None:
+    assert all(bool((after["depth"][after["sector"] == 0] == 0).all()) for _, after in augmented)
+
+
 def test_a_killed_training_resumes_and_ends_with_weights(phantoms: Path, tmp_path: Path) -> None:
     arguments = command(
         "--config_file", "configs/train.json", "--dataset_dir", str(phantoms), "--output_dir", str(tmp_path), *SMALL
@@ -184,5 +221,5 @@ def test_a_label_the_model_does_not_know_is_refused_before_anything_is_written(t
     ]
     run = subprocess.run(command(*arguments), cwd=BUNDLE, capture_output=True, text=True, timeout=300)
     assert run.returncode != 0
-    assert "labels must be whole numbers 0..3, got 7" in run.stderr
+    assert "labels must be whole numbers 0..3, got 0, 7" in run.stderr
     assert not (tmp_path / "out").exists()
