@@ -19,7 +19,7 @@ from torch import nn
 from monai_bmaps.bmaps import BMap
 from monai_bmaps.files import replacing
 from monai_bmaps.inferers import BMapSynthesisInferer
-from monai_bmaps.pictures import colour_labels, colour_map, side_by_side, to_grey
+from monai_bmaps.pictures import Pixels, colour_labels, colour_map, side_by_side, to_grey
 from monai_bmaps.transforms.frame import frame_affine
 
 try:
@@ -159,26 +159,17 @@ class SampleGrid:
 
         with eval_mode(self.network):
             samples = self.inferer(batch("seg"), self.network, depth=batch("depth"))
-        columns = [
-            [
-                colour_labels(seg),
-                colour_map(depth[0], 1 - seg[0]),
-                *([to_grey(image[0])] if image is not None else []),
-                to_grey(s[0]),
-            ]
-            for seg, depth, image, s in zip(
-                batch("seg").cpu(),
-                batch("depth").cpu(),
-                batch("image").cpu() if "image" in self.items[0] else [None] * len(self.items),
-                samples.cpu(),
-                strict=True,
-            )
-        ]
+        columns = [self._column(item, sample) for item, sample in zip(self.items, samples.cpu(), strict=True)]
         picture = side_by_side(columns)
         self.folder.mkdir(parents=True, exist_ok=True)
         with SummaryWriter(str(self.folder)) as writer:
             writer.add_image("samples", np.asarray(picture), engine.state.iteration, dataformats="HWC")
         picture.save(self.folder / f"samples_{engine.state.iteration:06d}.png")
+
+    def _column(self, item: Mapping[str, torch.Tensor], sample: torch.Tensor) -> list[Pixels]:
+        seg, depth = item["seg"].as_subclass(torch.Tensor), item["depth"].as_subclass(torch.Tensor)
+        real = [to_grey(item["image"][0].as_subclass(torch.Tensor))] if "image" in item else []
+        return [colour_labels(seg), colour_map(depth[0], 1 - seg[0]), *real, to_grey(sample[0])]
 
 
 class SynthesisWriter:
@@ -207,7 +198,7 @@ class SynthesisWriter:
         self.num_train_timesteps = num_train_timesteps
         self.provenance = dict(provenance or {})
         self.overview = overview
-        self._columns: list[list[np.ndarray[Any, Any]]] = []
+        self._columns: list[list[Pixels]] = []
         self._count = 0
         self._table = b_map.tabulate(num_train_timesteps)
 
@@ -248,21 +239,21 @@ class SynthesisWriter:
     def _decibels(self) -> float:
         return self.b_map.total_attenuation_db(self.num_train_timesteps)
 
-    def _colour_b_map(self, depth: torch.Tensor, sector: torch.Tensor) -> np.ndarray[Any, Any]:
+    def _colour_b_map(self, depth: torch.Tensor, sector: torch.Tensor) -> Pixels:
         """Attenuation over the whole chain, as a share of the attenuation at full depth."""
         ends = torch.cat([depth.as_subclass(torch.Tensor).flatten(), torch.ones(1)])
         nats = self._table.log_cumulative(ends[None], torch.tensor([self.num_train_timesteps - 1]))[0]
         share = nats[:-1] / nats[-1] if nats[-1] < 0 else torch.zeros_like(nats[:-1])
         return colour_map(share.reshape(depth.shape), sector)
 
-    def _save_png(self, pixels: np.ndarray[Any, Any], name: str, seed: object) -> None:
+    def _save_png(self, pixels: Pixels, name: str, seed: object) -> None:
         text = PngImagePlugin.PngInfo()
         for key, value in {"Synthetic": "true", "Seed": seed, **self.provenance}.items():
             text.add_text(key, str(value.item() if isinstance(value, torch.Tensor) else value))
         with replacing(self.folder / f"{name}.png") as partial:
             PillowImage.fromarray(pixels).save(partial, pnginfo=text)
 
-    def _save_nifti(self, pixels: np.ndarray[Any, Any], name: str, seg: torch.Tensor) -> None:
+    def _save_nifti(self, pixels: Pixels, name: str, seg: torch.Tensor) -> None:
         """Column index first, depth second, where the label map lies: ``LoadFrame`` swapped both."""
         affine = frame_affine() if not isinstance(seg, MetaTensor) else np.asarray(seg.affine.cpu(), dtype=float)
         image = nibabel.Nifti1Image(pixels.T[..., None], affine[:, [1, 0, 2, 3]])

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import torch
@@ -25,6 +26,30 @@ Conditioning = Literal["concat", "spade"]
 Callback = Callable[[int, int, Image], None]
 
 _MAX_LOG_SNR = 10.0
+
+
+@dataclass(frozen=True)
+class _Condition:
+    """What the network is told beside noise and time, and by which way."""
+
+    context: torch.Tensor | None
+    channels: torch.Tensor | None
+    seg: torch.Tensor | None
+
+    @classmethod
+    def of(cls, condition: torch.Tensor | None, mode: str, seg: torch.Tensor | None) -> _Condition:
+        if mode not in ("crossattn", "concat"):
+            raise ValueError(f"mode must be 'crossattn' or 'concat', got {mode!r}")
+        if mode == "concat" and condition is None:
+            raise ValueError("mode='concat' needs a condition")
+        return cls(None, condition, seg) if mode == "concat" else cls(condition, None, seg)
+
+    def with_null(self, fill: float) -> _Condition:
+        """Twice the batch, the first half without a condition: zeros for ``seg``, ``fill`` for the others."""
+        if self.context is None and self.channels is None and self.seg is None:
+            raise ValueError("guidance needs a condition: give seg or conditioning, or leave cfg out")
+        parts = ((self.context, fill), (self.channels, fill), (self.seg, 0.0))
+        return _Condition(*(None if x is None else torch.cat([torch.full_like(x, null), x]) for x, null in parts))
 
 
 class BMapDiffusionInferer(DiffusionInferer):  # type: ignore[misc]
@@ -81,7 +106,7 @@ class BMapDiffusionInferer(DiffusionInferer):  # type: ignore[misc]
         """
         scheduler = self._bound(self.scheduler, depth)
         noisy = scheduler.add_noise(inputs, noise, timesteps)
-        return self._predict(diffusion_model, scheduler, noisy, timesteps, condition, mode, seg)
+        return self._predict(diffusion_model, scheduler, noisy, timesteps, _Condition.of(condition, mode, seg))
 
     @torch.no_grad()
     def sample(
@@ -106,7 +131,8 @@ class BMapDiffusionInferer(DiffusionInferer):  # type: ignore[misc]
         """Draw images.
 
         Args:
-            input_noise: standard normal ``(N, C, H, W)``; see :func:`noise_for_seeds` for one seed per image.
+            input_noise: standard normal ``(N, C, H, W)``; see
+                :func:`~monai_bmaps.schedulers.base.draw_noise` for one generator per image.
             diffusion_model: the network, wrapped or not.
             scheduler: overrides the inferer's; its ``timesteps`` are visited.
             save_intermediates: also return the running samples.
@@ -133,13 +159,19 @@ class BMapDiffusionInferer(DiffusionInferer):  # type: ignore[misc]
         options: dict[str, Any] = {"generator": generator}
         if isinstance(scheduler, BMapDDIMScheduler):
             options["eta"] = eta
+        given, copies, wide = _Condition.of(conditioning, mode, seg), 1, scheduler
+        if cfg is not None and cfg != 1.0:  # one evaluation of twice the batch, the null half first
+            given, copies = given.with_null(cfg_fill_value), 2
+            if scheduler.depth is not None and len(scheduler.depth) > 1:
+                wide = scheduler.bind(torch.cat([scheduler.depth] * 2))
         image, intermediates = input_noise, []
         steps = scheduler.timesteps.tolist()
         for done, t in enumerate(tqdm(steps, desc="denoising", disable=not verbose), start=1):
-            timesteps = torch.full((len(image),), t, dtype=torch.int64, device=image.device)
-            output = self._guided(
-                diffusion_model, scheduler, image, timesteps, conditioning, mode, seg, cfg, cfg_fill_value
-            )
+            timesteps = torch.full((copies * len(image),), t, dtype=torch.int64, device=image.device)
+            output = self._predict(diffusion_model, wide, torch.cat([image] * copies), timesteps, given)
+            if cfg is not None and copies == 2:
+                null, conditional = output.chunk(2)
+                output = null + cfg * (conditional - null)
             image, clean = scheduler.step(output, t, image, **options)
             if save_intermediates and t % (intermediate_steps or 100) == 0:
                 intermediates.append(image)
@@ -154,63 +186,23 @@ class BMapDiffusionInferer(DiffusionInferer):  # type: ignore[misc]
     def _bound(self, scheduler: BMapScheduler, depth: Depth | None) -> BMapScheduler:
         return scheduler if depth is None else scheduler.bind(depth)
 
-    def _guided(
-        self,
-        network: Callable[..., Image],
-        scheduler: BMapScheduler,
-        noisy: Image,
-        timesteps: Timesteps,
-        condition: torch.Tensor | None,
-        mode: str,
-        seg: torch.Tensor | None,
-        cfg: float | None,
-        fill: float,
-    ) -> Image:
-        """One network evaluation, or with guidance one of twice the batch: the null half first."""
-        if cfg is None or cfg == 1.0:
-            return self._predict(network, scheduler, noisy, timesteps, condition, mode, seg)
-        if seg is None and condition is None:
-            raise ValueError("guidance needs a condition: give seg or conditioning, or leave cfg out")
-        both_seg = None if seg is None else torch.cat([torch.zeros_like(seg), seg])
-        both_condition = None if condition is None else torch.cat([torch.full_like(condition, fill), condition])
-        doubled = scheduler
-        if scheduler.depth is not None and len(scheduler.depth) > 1:
-            doubled = scheduler.bind(torch.cat([scheduler.depth] * 2))
-        output = self._predict(
-            network,
-            doubled,
-            torch.cat([noisy] * 2),
-            torch.cat([timesteps] * 2),
-            both_condition,
-            mode,
-            both_seg,
-        )
-        null, conditional = output.chunk(2)
-        return null + cfg * (conditional - null)
-
     def _predict(
         self,
         network: Callable[..., Image],
         scheduler: BMapScheduler,
         noisy: Image,
         timesteps: Timesteps,
-        condition: torch.Tensor | None,
-        mode: str,
-        seg: torch.Tensor | None,
+        given: _Condition,
     ) -> Image:
-        if mode not in ("crossattn", "concat"):
-            raise ValueError(f"mode must be 'crossattn' or 'concat', got {mode!r}")
         channels, extra = [noisy], {}
-        if mode == "concat":
-            if condition is None:
-                raise ValueError("mode='concat' needs a condition")
-            channels, condition = [*channels, condition], None
-        if seg is not None:
-            _check_segmentation(seg, noisy)
+        if given.channels is not None:
+            channels.append(given.channels)
+        if given.seg is not None:
+            _check_segmentation(given.seg, noisy)
             if self.conditioning == "spade":
-                extra["seg"] = seg
+                extra["seg"] = given.seg
             else:
-                channels.append(seg)
+                channels.append(given.seg)
         if self.noise_level_channel:
             log_snr = diffusion.log_snr(scheduler.levels_of(noisy, timesteps)).clamp(-_MAX_LOG_SNR, _MAX_LOG_SNR)
             level = (log_snr / _MAX_LOG_SNR).to(noisy)
@@ -218,7 +210,7 @@ class BMapDiffusionInferer(DiffusionInferer):  # type: ignore[misc]
         inputs = torch.cat(channels, dim=1) if len(channels) > 1 else noisy
         precision = nullcontext() if self.amp_dtype is None else torch.autocast(noisy.device.type, self.amp_dtype)
         with precision:
-            output = network(inputs, timesteps=timesteps, context=condition, **extra)
+            output = network(inputs, timesteps=timesteps, context=given.context, **extra)
         return output.to(noisy.dtype)
 
 
@@ -228,7 +220,7 @@ class BMapSynthesisInferer(Inferer):  # type: ignore[misc]
     Args:
         inferer: how the network was trained to be called.
         scheduler: sampler to use; default the inferer's own.
-        num_inference_steps: network evaluations, evenly spaced.
+        num_inference_steps: network evaluations, placed by the scheduler's ``step_grid``.
         seed: seed of the first image; image k of a call uses ``seed + k`` unless ``seeds`` are given in the call.
         eta: share of fresh noise (DDIM).
         cfg: guidance weight, ``None`` for no guidance.
