@@ -7,10 +7,9 @@ to a depth map drops into ``monai.inferers.DiffusionInferer``.
 from __future__ import annotations
 
 import copy
-import math
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any, get_args
+from typing import get_args
 
 import torch
 from monai.networks.schedulers import Scheduler
@@ -18,6 +17,7 @@ from monai.networks.schedulers import Scheduler
 from monai_bmaps import diffusion
 from monai_bmaps.bmaps import BMap, CumulativeTable
 from monai_bmaps.diffusion import PredictionType
+from monai_bmaps.schedulers.noise_schedules import step_log_alphas
 from monai_bmaps.schedulers.step_grids import StepGrid, l2_steps, uniform_steps
 from monai_bmaps.types import Depth, Image, Retained, Timesteps
 
@@ -68,7 +68,7 @@ class BMapScheduler(Scheduler):  # type: ignore[misc]
         if clip_sample_min >= clip_sample_max:
             raise ValueError(f"clip_sample_min must be below clip_sample_max, got {clip_sample_min}, {clip_sample_max}")
         super().__init__(num_train_timesteps, schedule, **schedule_args)
-        log_alphas = _log_alphas(schedule, num_train_timesteps, self.betas, schedule_args)
+        log_alphas = step_log_alphas(schedule, num_train_timesteps, self.betas, schedule_args)
         if not bool((log_alphas < 0).all()):
             raise ValueError(f"schedule {schedule!r} has a step without noise (beta <= 0); every beta must be positive")
         self.b_map = b_map or BMap(minimum=1.0)
@@ -345,24 +345,6 @@ def _working(model_output: Image, sample: Image) -> tuple[Image, Image]:
         raise ValueError(f"model_output {tuple(model_output.shape)} does not belong to sample {tuple(sample.shape)}")
     dtype = sample.dtype if sample.dtype in (torch.float32, torch.float64) else torch.float32
     return model_output.to(dtype), sample.to(dtype)
-
-
-def _log_alphas(schedule: str, steps: int, betas: torch.Tensor, arguments: dict[str, Any]) -> torch.Tensor:
-    """``log(1 - beta_t)`` in float64; schedules registered by others are taken from their float32 betas."""
-    start, end = arguments.get("beta_start", 1e-4), arguments.get("beta_end", 2e-2)
-    if schedule == "linear_beta":
-        betas = torch.linspace(start, end, steps, dtype=torch.float64)
-    elif schedule == "scaled_linear_beta":
-        betas = torch.linspace(start**0.5, end**0.5, steps, dtype=torch.float64) ** 2
-    elif schedule == "sigmoid_beta":
-        reach = arguments.get("sig_range", 6)
-        betas = torch.sigmoid(torch.linspace(-reach, reach, steps, dtype=torch.float64)) * (end - start) + start
-    elif schedule == "cosine":
-        offset = arguments.get("s", 8e-3)
-        u = torch.arange(steps + 1, dtype=torch.float64) / steps
-        log_abar = 2.0 * torch.log(torch.cos((u + offset) / (1 + offset) * (math.pi / 2)).clamp(min=1e-30))
-        return log_abar.diff().clamp(min=math.log1p(-0.999))
-    return torch.log1p(-betas.to(torch.float64))
 
 
 def _check_choice(name: str, value: str, allowed: Sequence[str]) -> None:
