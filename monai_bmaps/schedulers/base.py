@@ -63,8 +63,8 @@ class BMapScheduler(Scheduler):  # type: ignore[misc]
         step_grid: StepGrid = "uniform",
         **schedule_args: float,
     ) -> None:
-        _check_choice("prediction_type", str(prediction_type), get_args(PredictionType))
-        _check_choice("step_grid", step_grid, get_args(StepGrid))
+        check_choice("prediction_type", str(prediction_type), get_args(PredictionType))
+        check_choice("step_grid", step_grid, get_args(StepGrid))
         if clip_sample_min >= clip_sample_max:
             raise ValueError(f"clip_sample_min must be below clip_sample_max, got {clip_sample_min}, {clip_sample_max}")
         super().__init__(num_train_timesteps, schedule, **schedule_args)
@@ -339,7 +339,7 @@ def _check_like(given: Image, images: Image, name: str) -> None:
         raise ValueError(f"{name} must have the shape of the images, {tuple(images.shape)}, got {tuple(given.shape)}")
 
 
-def _working(model_output: Image, sample: Image) -> tuple[Image, Image]:
+def in_working_precision(model_output: Image, sample: Image) -> tuple[Image, Image]:
     """Both in float32 at least: the schedule's arithmetic never runs in half precision."""
     if len(model_output) != len(sample) or model_output.shape[2:] != sample.shape[2:]:
         raise ValueError(f"model_output {tuple(model_output.shape)} does not belong to sample {tuple(sample.shape)}")
@@ -347,6 +347,7 @@ def _working(model_output: Image, sample: Image) -> tuple[Image, Image]:
     return model_output.to(dtype), sample.to(dtype)
 
 
-def _check_choice(name: str, value: str, allowed: Sequence[str]) -> None:
+def check_choice(name: str, value: str, allowed: Sequence[str]) -> None:
+    """Raise a ValueError that names the allowed values unless ``value`` is one of them."""
     if value not in allowed:
         raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")

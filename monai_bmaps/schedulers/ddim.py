@@ -9,7 +9,7 @@ import torch
 from monai_bmaps import diffusion
 from monai_bmaps.bmaps import BMap
 from monai_bmaps.diffusion import PredictionType
-from monai_bmaps.schedulers.base import BMapScheduler, Generators, _working, draw_noise
+from monai_bmaps.schedulers.base import BMapScheduler, Generators, draw_noise, in_working_precision
 from monai_bmaps.schedulers.step_grids import StepGrid
 from monai_bmaps.types import Image, Retained
 
@@ -122,4 +122,4 @@ class BMapDDIMScheduler(BMapScheduler):
                 f"images of {channels} channels need a network output of as many (or twice, with a learned variance), "
                 f"got {model_output.shape[1]}"
             )
-        return _working(model_output[:, :channels], sample)
+        return in_working_precision(model_output[:, :channels], sample)

@@ -10,7 +10,7 @@ import torch
 from monai_bmaps import diffusion
 from monai_bmaps.bmaps import BMap
 from monai_bmaps.diffusion import PredictionType
-from monai_bmaps.schedulers.base import BMapScheduler, Generators, _check_choice, _working, draw_noise
+from monai_bmaps.schedulers.base import BMapScheduler, Generators, check_choice, draw_noise, in_working_precision
 from monai_bmaps.schedulers.step_grids import StepGrid
 from monai_bmaps.types import Image, Retained
 
@@ -56,7 +56,7 @@ class BMapDDPMScheduler(BMapScheduler):
         step_grid: StepGrid = "uniform",
         **schedule_args: float,
     ) -> None:
-        _check_choice("variance_type", str(variance_type), get_args(VarianceType))
+        check_choice("variance_type", str(variance_type), get_args(VarianceType))
         super().__init__(
             num_train_timesteps,
             schedule,
@@ -84,7 +84,7 @@ class BMapDDPMScheduler(BMapScheduler):
         Returns:
             ``x_s`` in the sample's dtype and the predicted clean image (float32 at least).
         """
-        output, noisy = _working(model_output, sample)
+        output, noisy = in_working_precision(model_output, sample)
         output, values = self._split(output, noisy)
         t = operator.index(timestep)
         current, previous = self._levels(t, noisy)
