@@ -28,7 +28,7 @@ lint: setup
 
 bench: setup
 	$(BIN)/python -W ignore benchmarks/scheduler_overhead.py
-	$(if $(DATA),$(BIN)/python -W ignore benchmarks/cardiac_frechet.py --data $(DATA) $(if $(STEM),--stem $(STEM)))
+
 
 clean:
 	rm -rf $(VENV) demo_output build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -3,7 +3,7 @@
 from monai_bmaps.bmaps import BMap
 from monai_bmaps.geometry import LinearBeam, SectorBeam, fit_beam
 from monai_bmaps.inferers import BMapDiffusionInferer, BMapSynthesisInferer
-from monai_bmaps.schedulers import BMapDDIMScheduler, BMapDDPMScheduler
+from monai_bmaps.schedulers import BMapDDIMScheduler, BMapDDPMScheduler, BMapDPMSolverScheduler
 from monai_bmaps.transforms import BeamDepth, BeamDepthd, LabelToCondition, LabelToConditiond
 
 __version__ = "0.1.0"
@@ -12,6 +12,7 @@ __all__ = [
     "BMap",
     "BMapDDIMScheduler",
     "BMapDDPMScheduler",
+    "BMapDPMSolverScheduler",
     "BMapDiffusionInferer",
     "BMapSynthesisInferer",
     "BeamDepth",

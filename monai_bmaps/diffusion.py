@@ -166,6 +166,39 @@ def ddim_step(
     return mean + _like(torch.sqrt(fresh), noise) * noise
 
 
+def half_log_snr_step(log_retained: Retained, log_retained_previous: Retained) -> torch.Tensor:
+    """``h = lambda_s - lambda_t > 0``, with ``lambda = log(a / s)``: how far one step goes towards the clean image."""
+    return 0.5 * (log_snr(log_retained_previous) - log_snr(log_retained))
+
+
+def solver_coefficients(
+    log_retained: Retained, log_retained_previous: Retained, stochastic: bool = False
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    r"""Coefficients of ``x_s = from_noisy x_t + from_clean x_0 + fresh noise`` in DPM-Solver++, ``s`` not clean.
+
+    With ``h`` from :func:`half_log_snr_step`, the ODE's are :math:`s_s / s_t`, :math:`a_s (1 - e^{-h})` and 0, which is
+    DDIM; the SDE's are :math:`e^{-h} s_s / s_t`, :math:`a_s (1 - e^{-2h})` and :math:`s_s \sqrt{1 - e^{-2h}}`, which is
+    ancestral sampling. Lu et al. 2022, eq. 8 and appendix A (https://arxiv.org/abs/2211.01095).
+    """
+    h = half_log_snr_step(log_retained, log_retained_previous)
+    log_ratio = 0.5 * (log_noise_power(log_retained_previous) - log_noise_power(log_retained))
+    if not stochastic:
+        return torch.exp(log_ratio), -signal_scale(log_retained_previous) * torch.expm1(-h), torch.zeros_like(h)
+    share = -torch.expm1(-2.0 * h)
+    fresh = noise_scale(log_retained_previous) * torch.sqrt(share)
+    return torch.exp(log_ratio - h), signal_scale(log_retained_previous) * share, fresh
+
+
+def clean_coefficients(log_retained: Retained, prediction_type: PredictionType) -> tuple[torch.Tensor, torch.Tensor]:
+    """Coefficients of ``x_0 = from_noisy x_t + from_output output``, as :func:`predict_clean` has them."""
+    if prediction_type == "sample":
+        return torch.zeros_like(log_retained), torch.ones_like(log_retained)
+    if prediction_type == "v_prediction":
+        return signal_scale(log_retained), -noise_scale(log_retained)
+    inverse = 1.0 / signal_scale(log_retained.clamp(min=MIN_INVERTIBLE_LOG_RETAINED))
+    return inverse, -inverse * noise_scale(log_retained)
+
+
 def _combine(first_scale: torch.Tensor | float, first: Image, second_scale: torch.Tensor, second: Image) -> Image:
     """``first_scale first + second_scale second``: coefficients are cast once, here."""
     if isinstance(first_scale, torch.Tensor):

@@ -56,7 +56,7 @@ def test_the_uniform_grid_is_monais() -> None:
 
 
 def test_an_unknown_grid_is_refused() -> None:
-    with pytest.raises(ValueError, match="step_grid must be one of uniform, l2, got 'karras'"):
+    with pytest.raises(ValueError, match="step_grid must be one of uniform, leading, l2, got 'karras'"):
         BMapDDIMScheduler(10, step_grid="karras")
 
 

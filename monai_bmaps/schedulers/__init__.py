@@ -2,5 +2,6 @@
 
 from monai_bmaps.schedulers.ddim import BMapDDIMScheduler
 from monai_bmaps.schedulers.ddpm import BMapDDPMScheduler
+from monai_bmaps.schedulers.dpm_solver import BMapDPMSolverScheduler
 
-__all__ = ["BMapDDIMScheduler", "BMapDDPMScheduler"]
+__all__ = ["BMapDDIMScheduler", "BMapDDPMScheduler", "BMapDPMSolverScheduler"]

@@ -18,7 +18,8 @@ from monai_bmaps import diffusion
 from monai_bmaps.bmaps import BMap, CumulativeTable
 from monai_bmaps.diffusion import PredictionType
 from monai_bmaps.schedulers.noise_schedules import step_log_alphas
-from monai_bmaps.schedulers.step_grids import StepGrid, l2_steps, uniform_steps
+from monai_bmaps.schedulers.plan import StepPlan
+from monai_bmaps.schedulers.step_grids import StepGrid, l2_steps, leading_steps, uniform_steps
 from monai_bmaps.types import Depth, Image, Retained, Timesteps
 
 _GRID_DEPTHS = 33
@@ -39,12 +40,16 @@ class BMapScheduler(Scheduler):  # type: ignore[misc]
         clip_sample_min: lower bound of the clamp.
         clip_sample_max: upper bound of the clamp.
         step_grid: how ``set_timesteps(n)`` chooses steps: ``"uniform"`` as MONAI does, or ``"l2"``, equally far apart
-            in the clipped log-SNR of all depths, which few steps need (:mod:`monai_bmaps.schedulers.step_grids`).
+            in the clipped log-SNR of all depths, which few steps need, or ``"leading"``, multiples of ``T // n`` as
+            DDIM's authors space them (:mod:`monai_bmaps.schedulers.step_grids`).
+        dynamic_threshold: instead of clamping to ``clip_sample_max``, clamp each image to this quantile of its own
+            absolute values where that is larger, and scale back; keeps strong guidance from saturating (Saharia et
+            al. 2022, section 2.3, https://arxiv.org/abs/2205.11487). ``None`` is the plain clamp.
         schedule_args: arguments of the schedule function, for example ``beta_start``.
 
     Raises:
-        ValueError: an unknown schedule or prediction type, a schedule whose first step adds no noise, or fewer
-            than one step.
+        ValueError: an unknown schedule or prediction type, a schedule whose first step adds no noise, fewer than one
+            step, or a dynamic threshold outside (0, 1], without clamping or with bounds that are not symmetric.
     """
 
     log_alphas_cumprod: torch.Tensor
@@ -61,12 +66,20 @@ class BMapScheduler(Scheduler):  # type: ignore[misc]
         clip_sample_min: float = -1.0,
         clip_sample_max: float = 1.0,
         step_grid: StepGrid = "uniform",
+        dynamic_threshold: float | None = None,
         **schedule_args: float,
     ) -> None:
         check_choice("prediction_type", str(prediction_type), get_args(PredictionType))
         check_choice("step_grid", step_grid, get_args(StepGrid))
         if clip_sample_min >= clip_sample_max:
             raise ValueError(f"clip_sample_min must be below clip_sample_max, got {clip_sample_min}, {clip_sample_max}")
+        if dynamic_threshold is not None and not (
+            clip_sample and 0.0 < dynamic_threshold <= 1.0 and clip_sample_min == -clip_sample_max
+        ):
+            raise ValueError(
+                "dynamic_threshold must lie in (0, 1] and needs clip_sample with clip_sample_min = -clip_sample_max, "
+                f"got {dynamic_threshold}, {clip_sample}, {clip_sample_min}, {clip_sample_max}"
+            )
         super().__init__(num_train_timesteps, schedule, **schedule_args)
         log_alphas = step_log_alphas(schedule, num_train_timesteps, self.betas, schedule_args)
         if not bool((log_alphas < 0).all()):
@@ -76,7 +89,9 @@ class BMapScheduler(Scheduler):  # type: ignore[misc]
         self.clip_sample = clip_sample
         self.clip_sample_values = (clip_sample_min, clip_sample_max)
         self.step_grid = step_grid
+        self.dynamic_threshold = dynamic_threshold
         self._depth: torch.Tensor | None = None
+        self._plan = StepPlan()
         self._store_tables(log_alphas)
         self.set_timesteps(num_train_timesteps)
         presumed = self.b_map.presumed_timesteps
@@ -135,9 +150,14 @@ class BMapScheduler(Scheduler):  # type: ignore[misc]
         low, high = (float(x) for x in depth.aminmax())
         if not (low >= 0.0 and high <= 1.0):
             raise ValueError(f"depth must lie in [0, 1], got [{low:.4g}, {high:.4g}]; normalise with BeamDepthd")
-        view = copy.copy(self)
+        view = self.view()
         view._depth = depth.as_subclass(torch.Tensor).detach()
+        view._plan = StepPlan()
         return view
+
+    def view(self) -> BMapScheduler:
+        """A light copy with its own sampling steps and, for multistep solvers, its own memory; all else is shared."""
+        return copy.copy(self)
 
     def extra_repr(self) -> str:
         """What ``print`` shows."""
@@ -172,7 +192,10 @@ class BMapScheduler(Scheduler):  # type: ignore[misc]
             raise ValueError(
                 f"timesteps must be integers from 0 to {self.num_train_timesteps - 1}, got {steps.tolist()[:8]}"
             )
-        steps = steps.to(device)
+        return self._retained_at(steps.to(device), device)
+
+    def _retained_at(self, steps: Timesteps, device: torch.device) -> Retained:
+        """`log_retained` of steps known to be valid: nothing here waits for the device."""
         depth = self._depth_for(len(steps), device)
         tables = CumulativeTable(self._b_map_coefficients, self._b_map_start).to(device)
         known = steps.clamp(min=0)
@@ -271,6 +294,8 @@ class BMapScheduler(Scheduler):  # type: ignore[misc]
     def _grid(self, count: int) -> Timesteps:
         if self.step_grid == "uniform":
             return uniform_steps(self.num_train_timesteps, count)
+        if self.step_grid == "leading":
+            return leading_steps(self.num_train_timesteps, count)
         depths = torch.linspace(0.0, 1.0, _GRID_DEPTHS).reshape(1, 1, -1, 1)
         every_step = torch.arange(self.num_train_timesteps)
         return l2_steps(diffusion.log_snr(self.bind(depths).log_retained(every_step)).flatten(1).cpu(), count)
@@ -286,9 +311,29 @@ class BMapScheduler(Scheduler):  # type: ignore[misc]
 
     def _levels(self, timestep: int, sample: Image) -> tuple[Retained, Retained]:
         """Log retained power at a sampling step and at the one after it, on the sample's device."""
-        pair = torch.tensor([timestep, self.previous_timestep(timestep)])
-        current, previous = (self.levels_of(sample, step.reshape(1)) for step in pair)
-        return current, previous
+        return self.level_of(sample, timestep), self.level_of(sample, self.previous_timestep(timestep))
+
+    def level_of(self, images: Image, timestep: int) -> Retained:
+        """As :meth:`levels_of` for one step; computed once per step and bound depth, without waiting for the device.
+
+        Raises:
+            ValueError: a step outside -1..T-1, or images that do not match the bound depth.
+        """
+        self._check_images(images)
+        if not -1 <= timestep < self.num_train_timesteps:
+            raise ValueError(f"timestep must lie in 0..{self.num_train_timesteps - 1}, got {timestep}")
+        device = _table_device(images)
+
+        def level() -> tuple[Retained]:
+            steps = torch.full((1,), timestep, dtype=torch.int64, device=device)
+            return (self._retained_at(steps, device),)
+
+        return self._plan.recent(("level", timestep, device), level)[0]
+
+    def noise_level_of(self, images: Image, timestep: int, reach: float) -> torch.Tensor:
+        """``clip(log SNR, -reach, reach) / reach`` at one step, ``(N or 1, 1, H, W)`` in the images' precision."""
+        key = ("noise level", timestep, images.device, images.dtype, reach)
+        return self._plan.kept(key, lambda: (clipped_log_snr(self.level_of(images, timestep), images, reach),))[0]
 
     def levels_of(self, images: Image, timesteps: Timesteps) -> Retained:
         """As :meth:`log_retained`, for a batch of images: on their device, and checked against their shape.
@@ -297,6 +342,12 @@ class BMapScheduler(Scheduler):  # type: ignore[misc]
             ValueError: images that are not floating point, that do not match the bound depth, or that are neither as
                 many as the timesteps nor share one.
         """
+        self._check_images(images)
+        if len(timesteps) not in (1, len(images)):
+            raise ValueError(f"{len(timesteps)} timesteps were given for {len(images)} images; give one per image")
+        return self._log_retained(timesteps, _table_device(images))
+
+    def _check_images(self, images: Image) -> None:
         if not images.is_floating_point():
             raise ValueError(f"images must be floating point, got {images.dtype}; scale them to [-1, 1] first")
         if self._depth is not None:
@@ -306,13 +357,14 @@ class BMapScheduler(Scheduler):  # type: ignore[misc]
                     f"images {tuple(images.shape)} do not match the bound depth {tuple(self._depth.shape)}; "
                     "bind the depth map of this batch"
                 )
-        if len(timesteps) not in (1, len(images)):
-            raise ValueError(f"{len(timesteps)} timesteps were given for {len(images)} images; give one per image")
-        # Apple's devices have no float64: there the levels stay on the CPU until they are cast
-        return self._log_retained(timesteps, torch.device("cpu") if images.device.type == "mps" else images.device)
 
     def _predict_clean(self, noisy: Image, output: Image, log_retained: Retained) -> Image:
         clean = diffusion.predict_clean(noisy, output, log_retained, self.prediction_type)  # type: ignore[arg-type]
+        return self._limited(clean)
+
+    def _limited(self, clean: Image) -> Image:
+        if self.dynamic_threshold is not None:
+            return dynamically_limited(clean, self.dynamic_threshold, self.clip_sample_values[1])
         return clean.clamp(*self.clip_sample_values) if self.clip_sample else clean
 
 
@@ -334,6 +386,22 @@ def draw_noise(like: Image, generator: Generators = None) -> Image:
     return torch.cat([draw_noise(image[None], one) for image, one in zip(like, generator, strict=True)])
 
 
+def dynamically_limited(clean: Image, quantile: float, bound: float) -> Image:
+    """Each image clamped to a quantile of its absolute values, where that exceeds ``bound``, and scaled back to it."""
+    reach = torch.quantile(clean.abs().flatten(1), quantile, dim=1).clamp(min=bound).reshape(-1, 1, 1, 1)
+    return torch.minimum(torch.maximum(clean, -reach), reach) * (bound / reach)
+
+
+def clipped_log_snr(log_retained: Retained, images: Image, reach: float) -> torch.Tensor:
+    """The noise level of each pixel as a network sees it, ``clip(log SNR, -reach, reach) / reach``, cast once."""
+    return (diffusion.log_snr(log_retained).clamp(-reach, reach) / reach).to(images)
+
+
+def _table_device(images: Image) -> torch.device:
+    """Where levels are computed; Apple's devices have no float64, so there on the CPU until they are cast."""
+    return torch.device("cpu") if images.device.type == "mps" else images.device
+
+
 def _check_like(given: Image, images: Image, name: str) -> None:
     if given.shape != images.shape:
         raise ValueError(f"{name} must have the shape of the images, {tuple(images.shape)}, got {tuple(given.shape)}")
@@ -345,6 +413,26 @@ def in_working_precision(model_output: Image, sample: Image) -> tuple[Image, Ima
         raise ValueError(f"model_output {tuple(model_output.shape)} does not belong to sample {tuple(sample.shape)}")
     dtype = sample.dtype if sample.dtype in (torch.float32, torch.float64) else torch.float32
     return model_output.to(dtype), sample.to(dtype)
+
+
+def without_variance(model_output: Image, sample: Image) -> Image:
+    """The network's output without the channels of a learned variance, if it has them.
+
+    Raises:
+        ValueError: neither as many channels as the images have nor twice as many.
+    """
+    channels = sample.shape[1]
+    if model_output.shape[1] not in (channels, 2 * channels):
+        raise ValueError(
+            f"images of {channels} channels need a network output of as many (or twice, with a learned variance), "
+            f"got {model_output.shape[1]}"
+        )
+    return model_output[:, :channels]
+
+
+def like(images: Image, *coefficients: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Coefficients on the images' device and in their precision, cast once."""
+    return tuple(x.to(images) for x in coefficients)
 
 
 def check_choice(name: str, value: str, allowed: Sequence[str]) -> None:

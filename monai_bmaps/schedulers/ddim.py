@@ -9,7 +9,13 @@ import torch
 from monai_bmaps import diffusion
 from monai_bmaps.bmaps import BMap
 from monai_bmaps.diffusion import PredictionType
-from monai_bmaps.schedulers.base import BMapScheduler, Generators, draw_noise, in_working_precision
+from monai_bmaps.schedulers.base import (
+    BMapScheduler,
+    Generators,
+    draw_noise,
+    in_working_precision,
+    without_variance,
+)
 from monai_bmaps.schedulers.step_grids import StepGrid
 from monai_bmaps.types import Image, Retained
 
@@ -31,6 +37,7 @@ class BMapDDIMScheduler(BMapScheduler):
         recompute_noise: derive the noise again from the clamped image, so that the two stay consistent; MONAI (and
             the default) keeps the network's.
         step_grid: how ``set_timesteps(n)`` chooses steps.
+        dynamic_threshold: quantile to clamp to instead.
         schedule_args: arguments of the schedule function.
     """
 
@@ -45,6 +52,7 @@ class BMapDDIMScheduler(BMapScheduler):
         clip_sample_max: float = 1.0,
         recompute_noise: bool = False,
         step_grid: StepGrid = "uniform",
+        dynamic_threshold: float | None = None,
         **schedule_args: float,
     ) -> None:
         super().__init__(
@@ -56,6 +64,7 @@ class BMapDDIMScheduler(BMapScheduler):
             clip_sample_min,
             clip_sample_max,
             step_grid,
+            dynamic_threshold,
             **schedule_args,
         )
         self.recompute_noise = recompute_noise
@@ -85,7 +94,7 @@ class BMapDDIMScheduler(BMapScheduler):
         """
         if not 0.0 <= eta <= 1.0:
             raise ValueError(f"eta must lie in [0, 1], got {eta}")
-        output, noisy = self._inputs(model_output, sample)
+        output, noisy = in_working_precision(without_variance(model_output, sample), sample)
         current, previous = self._levels(operator.index(timestep), noisy)
         clean, predicted_noise = self._predict_both(noisy, output, current)
         noise = draw_noise(noisy, generator) if eta > 0.0 else None
@@ -103,7 +112,7 @@ class BMapDDIMScheduler(BMapScheduler):
         position = self.timesteps.tolist().index(t)
         if position == 0:
             raise ValueError(f"step {t} is the noisiest of the sampling steps; nothing lies beyond it")
-        output, noisy = self._inputs(model_output, sample)
+        output, noisy = in_working_precision(without_variance(model_output, sample), sample)
         current = self.levels_of(noisy, torch.tensor([t]))
         later = self.levels_of(noisy, self.timesteps[position - 1].reshape(1))
         clean, predicted_noise = self._predict_both(noisy, output, current)
@@ -114,12 +123,3 @@ class BMapDDIMScheduler(BMapScheduler):
         if self.recompute_noise:
             return clean, diffusion.noise_from_clean(noisy, clean, log_retained)
         return clean, diffusion.predict_noise(noisy, output, log_retained, self.prediction_type)  # type: ignore[arg-type]
-
-    def _inputs(self, model_output: Image, sample: Image) -> tuple[Image, Image]:
-        channels = sample.shape[1]
-        if model_output.shape[1] not in (channels, 2 * channels):
-            raise ValueError(
-                f"images of {channels} channels need a network output of as many (or twice, with a learned variance), "
-                f"got {model_output.shape[1]}"
-            )
-        return in_working_precision(model_output[:, :channels], sample)

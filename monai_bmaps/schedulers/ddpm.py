@@ -40,6 +40,7 @@ class BMapDDPMScheduler(BMapScheduler):
         clip_sample_min: lower bound of the clamp.
         clip_sample_max: upper bound of the clamp.
         step_grid: how ``set_timesteps(n)`` chooses steps.
+        dynamic_threshold: quantile to clamp to instead.
         schedule_args: arguments of the schedule function.
     """
 
@@ -54,6 +55,7 @@ class BMapDDPMScheduler(BMapScheduler):
         clip_sample_min: float = -1.0,
         clip_sample_max: float = 1.0,
         step_grid: StepGrid = "uniform",
+        dynamic_threshold: float | None = None,
         **schedule_args: float,
     ) -> None:
         check_choice("variance_type", str(variance_type), get_args(VarianceType))
@@ -66,6 +68,7 @@ class BMapDDPMScheduler(BMapScheduler):
             clip_sample_min,
             clip_sample_max,
             step_grid,
+            dynamic_threshold,
             **schedule_args,
         )
         self.variance_type = str(variance_type)

@@ -8,7 +8,7 @@ import torch
 
 from monai_bmaps.types import Timesteps
 
-StepGrid = Literal["uniform", "l2"]
+StepGrid = Literal["uniform", "leading", "l2"]
 
 _CLIP = 8.0
 
@@ -16,6 +16,11 @@ _CLIP = 8.0
 def uniform_steps(num_train_timesteps: int, count: int) -> Timesteps:
     """``count`` evenly spaced steps from T - 1 to 0, as MONAI 1.6 spaces them."""
     return torch.linspace(num_train_timesteps - 1, 0, count, dtype=torch.float64).round().long()
+
+
+def leading_steps(num_train_timesteps: int, count: int) -> Timesteps:
+    """``count`` multiples of ``T // count`` down to 0, as in DDIM (Song et al. 2020); the last steps stay unvisited."""
+    return torch.arange(count - 1, -1, -1) * (num_train_timesteps // count)
 
 
 def l2_steps(log_snr: torch.Tensor, count: int) -> Timesteps:

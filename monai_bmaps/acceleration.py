@@ -1,0 +1,152 @@
+"""Faster network evaluations, chosen by what the device can do; the schedule is never touched."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from typing import Any, Literal, get_args
+
+import torch
+from monai.networks.blocks.crossattention import CrossAttentionBlock
+from monai.networks.blocks.selfattention import SABlock
+from torch import nn
+
+CompileMode = Literal["default", "reduce-overhead", "max-autotune"]
+
+_CPU_BATCH, _GPU_BATCH = 8, 64
+_SHARE_OF_FREE = 0.6
+
+
+@functools.lru_cache(maxsize=16)
+def fast_dtype(device: torch.device) -> torch.dtype | None:
+    """Half-precision type in which a device computes natively; ``None`` where single precision is the fastest.
+
+    bfloat16 on processors with AVX512-BF16 or AMX and on NVIDIA GPUs from Ampere on, float16 on older ones.
+    """
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
+    return torch.bfloat16 if device.type == "cpu" and _processor_has_bfloat16() else None
+
+
+def accelerate(network: nn.Module, compile_mode: CompileMode | None = None) -> nn.Module:
+    """Prepare a trained network for sampling, in place: fused attention, channels-last weights, optionally compiled.
+
+    What the network computes stays the same to rounding. Precision is not its concern: see the inferer's
+    ``amp_dtype``.
+
+    Args:
+        network: MONAI's diffusion networks, or any other; attention is exchanged in MONAI's blocks only.
+        compile_mode: mode of ``torch.compile``; ``"reduce-overhead"`` uses CUDA graphs on GPUs. Compiling takes up to
+            minutes. If it fails, a warning says why and the network runs as it is.
+
+    Returns:
+        The network in evaluation mode, wrapped if it is to be compiled.
+
+    Raises:
+        ValueError: an unknown mode.
+    """
+    if compile_mode is not None and compile_mode not in get_args(CompileMode):
+        raise ValueError(f"compile_mode must be one of {', '.join(get_args(CompileMode))}, got {compile_mode!r}")
+    for block in network.modules():
+        if isinstance(block, (SABlock, CrossAttentionBlock)) and _may_be_fused(block):
+            block.use_flash_attention = True
+    network = network.eval().to(memory_format=torch.channels_last)
+    return network if compile_mode is None else CompiledNetwork(network, compile_mode)
+
+
+class CompiledNetwork(nn.Module):
+    """A network under ``torch.compile`` that falls back to running as it is, with a warning, if that fails."""
+
+    def __init__(self, network: nn.Module, mode: CompileMode) -> None:
+        super().__init__()
+        self.network = network
+        self._compiled: Any = torch.compile(network, mode=mode)
+
+    def forward(self, *args: Any, **keywords: Any) -> torch.Tensor:
+        """As the network."""
+        if self._compiled is not None:
+            try:
+                result: torch.Tensor = self._compiled(*args, **keywords)
+                return result.clone()  # CUDA graphs write the next result over this one
+            except torch.cuda.OutOfMemoryError:
+                raise
+            except Exception as error:
+                warnings.warn(f"torch.compile failed, going on without it: {error}", stacklevel=2)
+                self._compiled = None
+        return torch.as_tensor(self.network(*args, **keywords))
+
+
+def fitting_batch_size(network: nn.Module, image: torch.Tensor, **keywords: torch.Tensor) -> int:
+    """How many images to draw at once: what fits into free memory, but no more than speeds sampling up.
+
+    One evaluation on a single image is measured: on a GPU its peak, elsewhere the sum of all its layers' outputs,
+    which is never less. At most 8 on a CPU and 64 on a GPU, where throughput has levelled off.
+
+    Args:
+        network: on its device.
+        image: network input of one image ``(1, C, H, W)``.
+        keywords: further arguments of the network, for one image.
+
+    Returns:
+        At least 1.
+    """
+    device = next(network.parameters()).device
+    image, keywords = image.to(device), {name: value.to(device) for name, value in keywords.items()}
+    if device.type == "cuda":
+        needed, free, limit = _peak(network, image, keywords, device), torch.cuda.mem_get_info(device)[0], _GPU_BATCH
+    else:
+        needed, free, limit = _sum_of_outputs(network, image, keywords), _free_memory(), _CPU_BATCH
+    return max(1, min(limit, int(_SHARE_OF_FREE * free / max(needed, 1))))
+
+
+def _may_be_fused(block: nn.Module) -> bool:
+    """MONAI's fused path knows no relative positions and keeps no weights, and drops out in evaluation mode too."""
+    return (
+        not getattr(block, "dropout_rate", 0.0)
+        and getattr(block, "rel_positional_embedding", None) is None
+        and not getattr(block, "save_attn", False)
+        and not getattr(block, "causal", False)
+    )
+
+
+def _processor_has_bfloat16() -> bool:
+    if hasattr(torch.cpu, "get_capabilities"):
+        known = torch.cpu.get_capabilities()
+        return bool(known.get("avx512_bf16") or known.get("amx_bf16"))
+    probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return bool(probe and probe())
+
+
+@torch.inference_mode()
+def _peak(network: nn.Module, image: torch.Tensor, keywords: dict[str, torch.Tensor], device: torch.device) -> int:
+    torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device)
+    network(image, **keywords)
+    return torch.cuda.max_memory_allocated(device) - before
+
+
+@torch.inference_mode()
+def _sum_of_outputs(network: nn.Module, image: torch.Tensor, keywords: dict[str, torch.Tensor]) -> int:
+    sizes: list[int] = []
+
+    def note(module: nn.Module, given: Any, output: Any) -> None:
+        if isinstance(output, torch.Tensor):
+            sizes.append(output.numel() * output.element_size())
+
+    hooks = [module.register_forward_hook(note) for module in network.modules() if not any(module.children())]
+    try:
+        network(image, **keywords)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return sum(sizes)
+
+
+def _free_memory() -> int:
+    """Memory that a process may still take, from the kernel's estimate; 2 GiB where there is none to read."""
+    try:
+        with open("/proc/meminfo") as lines:
+            found = {name: value for name, _, value in (line.partition(":") for line in lines)}
+        return int(found["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        return 2 * 2**30

@@ -1,0 +1,7 @@
+"""Calls the network: noise in, condition and guidance applied, samples out."""
+
+from monai_bmaps.inferers.diffusion import BMapDiffusionInferer
+from monai_bmaps.inferers.editing import Edit
+from monai_bmaps.inferers.synthesis import BMapSynthesisInferer
+
+__all__ = ["BMapDiffusionInferer", "BMapSynthesisInferer", "Edit"]
