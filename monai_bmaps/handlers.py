@@ -218,20 +218,23 @@ class SynthesisWriter:
         batch = engine.state.batch
         images = engine.state.output["pred"].cpu()
         seeds = batch.get("seed", [None] * len(images))
-        for image, seg, depth, name, seed in zip(
-            images, batch["seg"], batch["depth"], batch["name"], seeds, strict=True
+        for index, (image, seg, depth, name, seed) in enumerate(
+            zip(images, batch["seg"], batch["depth"], batch["name"], seeds, strict=True)
         ):
             pixels = to_grey(image[0])
             self._save_png(pixels, name, seed)
             self._save_nifti(pixels, name, seg)
             self._count += 1
             if len(self._columns) < self.overview:
-                self._columns.append([colour_labels(seg), self._colour_b_map(depth[0], 1 - seg[0]), pixels])
+                given = [to_grey(batch["image"][index][0].as_subclass(torch.Tensor))] if "image" in batch else []
+                self._columns.append([colour_labels(seg), self._colour_b_map(depth[0], 1 - seg[0]), *given, pixels])
 
     def finish(self, engine: Any) -> None:
         """Write the overview and say where everything is."""
         if self._columns:
-            picture = side_by_side(self._columns, ["labels", f"B-map, 0 to {self._decibels():.0f} dB", "synthetic"])
+            titles = ["labels", f"B-map, 0 to {self._decibels():.0f} dB", "given", "synthetic"]
+            edited = len(self._columns[0]) == len(titles)
+            picture = side_by_side(self._columns, titles if edited else [*titles[:2], titles[-1]])
             with replacing(self.folder / "overview.png") as partial:
                 picture.save(partial)
         engine.logger.info(f"wrote {self._count} images to {self.folder}")

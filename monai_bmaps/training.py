@@ -104,12 +104,23 @@ class SynthesisPrepareBatch:
         seg_name: key of the condition channels.
         depth_name: key of the depth maps.
         seed_name: key of each item's seed, if it has one.
+        image_name: key of images in [-1, 1] to change, if there are any.
+        keep_name: key of the masks of what stays in them (positive: stays), if there are any.
     """
 
-    def __init__(self, seg_name: str = "seg", depth_name: str = "depth", seed_name: str = "seed") -> None:
+    def __init__(
+        self,
+        seg_name: str = "seg",
+        depth_name: str = "depth",
+        seed_name: str = "seed",
+        image_name: str = "image",
+        keep_name: str = "keep",
+    ) -> None:
         self.seg_name = seg_name
         self.depth_name = depth_name
         self.seed_name = seed_name
+        self.image_name = image_name
+        self.keep_name = keep_name
 
     def __call__(
         self,
@@ -118,11 +129,19 @@ class SynthesisPrepareBatch:
         non_blocking: bool = False,
         **kwargs: Any,
     ) -> tuple[torch.Tensor, None, tuple[()], dict[str, Any]]:
-        """Condition, no target, no positional arguments, and ``depth`` and ``seeds``."""
-        keywords: dict[str, Any] = {"depth": batchdata[self.depth_name].to(device, non_blocking=non_blocking, **kwargs)}
+        """Condition, no target, no positional arguments, and ``depth``, ``seeds``, ``image`` and ``keep``."""
+
+        def moved(key: str) -> torch.Tensor:
+            return batchdata[key].as_subclass(torch.Tensor).to(device, non_blocking=non_blocking, **kwargs)
+
+        keywords: dict[str, Any] = {"depth": moved(self.depth_name)}
         if self.seed_name in batchdata:
             keywords["seeds"] = batchdata[self.seed_name]
-        return batchdata[self.seg_name].to(device, non_blocking=non_blocking, **kwargs), None, (), keywords
+        if self.image_name in batchdata:
+            keywords["image"] = moved(self.image_name)
+        if self.keep_name in batchdata:
+            keywords["keep"] = moved(self.keep_name) > 0
+        return moved(self.seg_name), None, (), keywords
 
 
 def save_weights(network: nn.Module, path: str | Path, dtype: torch.dtype = torch.float16) -> Path:

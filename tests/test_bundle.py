@@ -223,3 +223,60 @@ def test_a_label_the_model_does_not_know_is_refused_before_anything_is_written(t
     assert run.returncode != 0
     assert "labels must be whole numbers 0..3, got 0, 7" in run.stderr
     assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture(scope="module")
+def editable(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two items with a frame to change and a mask of what stays."""
+    root = tmp_path_factory.mktemp("editable")
+    beam, items = heart_beam((128, 128)), []
+    keep = np.zeros((128, 128), np.uint8)
+    keep[:, 64:] = 255
+    Image.fromarray(keep).save(root / "keep.png")
+    for index in range(2):
+        generator = torch.Generator().manual_seed(index)
+        labels = heart_labels((128, 128), beam=beam, generator=generator)
+        frame = speckle_image(labels, beam, generator=generator)
+        Image.fromarray((frame * 255).round().to(torch.uint8).numpy()).save(root / f"image_{index}.png")
+        Image.fromarray(labels.to(torch.uint8).numpy()).save(root / f"label_{index}.png")
+        files = {"image": f"image_{index}.png", "label": f"label_{index}.png", "keep": "keep.png"}
+        items.append({"name": f"heart_{index}", "beam": beam.to_dict(), **files})
+    (root / "dataset.json").write_text(json.dumps({"test": items}))
+    return root
+
+
+def edited(data: Path, folder: Path, *options: str) -> np.ndarray:
+    fixed = ("--dataset_dir", str(data), "--output_dir", str(folder), "--num_inference_steps", "4")
+    run = command("--config_file", "configs/inference.json", *fixed, *options)
+    subprocess.run(run, cwd=BUNDLE, check=True, timeout=300, stdout=subprocess.DEVNULL)
+    return np.asarray(Image.open(folder / "heart_1.png"))
+
+
+def test_an_edit_of_no_strength_returns_the_frames(editable: Path, tmp_path: Path) -> None:
+    given = np.asarray(Image.open(editable / "image_1.png"))
+    assert np.array_equal(edited(editable, tmp_path, "--strength", "0.0"), given)
+
+
+def test_the_kept_part_stays_and_the_rest_changes(editable: Path, tmp_path: Path) -> None:
+    given = np.asarray(Image.open(editable / "image_1.png"))
+    drawn = edited(editable, tmp_path, "--keep", "True", "--edit_repeats", "2")
+    assert np.array_equal(drawn[:, 64:], given[:, 64:])
+    assert np.abs(drawn[:, :64].astype(int) - given[:, :64]).mean() > 2
+
+
+def test_images_of_the_list_are_not_looked_at_without_an_edit(editable: Path, tmp_path: Path) -> None:
+    drawn = edited(editable, tmp_path)
+    assert np.abs(drawn.astype(int) - np.asarray(Image.open(editable / "image_1.png"))).mean() > 2
+
+
+def test_an_edit_without_images_is_refused(tmp_path: Path) -> None:
+    run = subprocess.run(
+        command("--config_file", "configs/inference.json", "--output_dir", str(tmp_path), "--strength", "0.5"),
+        cwd=BUNDLE,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert run.returncode != 0
+    assert "heart_1 in" in run.stderr
+    assert "has no image" in run.stderr
