@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +95,7 @@ def sampler_of(run: str, precision: torch.dtype | None, weights: str | None) -> 
 def sample(
     run: str, count: int, items: list[dict[str, torch.Tensor]], stem: InceptionStem, chosen: argparse.Namespace
 ) -> dict[str, np.ndarray]:
-    """Features, sheet images and seconds of a run, kept in a file that grows batch by batch."""
+    """Features and sheet images of a run, kept in a file that grows batch by batch."""
     path = chosen.work / f"{run.replace(':', '_')}.npz"
     kept = dict(np.load(path)) if path.exists() else {}
     done = len(kept.get("features", ()))
@@ -107,12 +106,10 @@ def sample(
         seeds = range(first, min(first + BATCH, count))
         batch = [items[seed % len(items)] for seed in seeds]
         seg, depth = (torch.stack([item[key].as_tensor() for item in batch]) for key in ("seg", "depth"))
-        start = time.perf_counter()
         images = grey(sampler(seg, network, depth=depth, seeds=seeds))
         grown = {
             "features": features_of(images, stem),
             "images": (images[:, 0].numpy() * 255).round().astype(np.uint8)[: max(0, SHEET - first)],
-            "seconds": np.array([(time.perf_counter() - start) / len(batch)]),
         }
         kept = {key: np.concatenate([kept[key], value]) if kept else value for key, value in grown.items()}
         with replacing(path) as partial, partial.open("wb") as stream:
@@ -147,7 +144,6 @@ def report(runs: dict[str, dict[str, np.ndarray]], known: np.ndarray, real: np.n
         rows[run] = {
             "distance": distances(kept["features"][:count], real).round(4).tolist(),
             "interval": np.stack([low, high], axis=1).round(4).tolist(),
-            "seconds_per_image": round(float(np.median(kept["seconds"])), 3),
         }
         if REFERENCE in runs and run != REFERENCE:
             change = np.percentile(drawn[run] - drawn[REFERENCE], [2.5, 97.5], axis=0).T
@@ -224,7 +220,7 @@ def main() -> None:
     (chosen.work / "report.json").write_text(json.dumps(found, indent=1))
     write_curve(found, chosen.work / "curve.png")
     for run, row in found["runs"].items():
-        print(f"{run:16s} {row['distance']}  95 % {row['interval']}  {row['seconds_per_image']} s/image")
+        print(f"{run:16s} {row['distance']}  95 % {row['interval']}")
     print(f"training frames against held out: {found['training_frames_against_held_out']}; report in {chosen.work}")
 
 

@@ -2,7 +2,7 @@
 
 from monai_bmaps.bmaps import BMap
 from monai_bmaps.geometry import LinearBeam, SectorBeam, fit_beam
-from monai_bmaps.inferers import BMapDiffusionInferer, BMapSynthesisInferer
+from monai_bmaps.inferers import BMapDiffusionInferer, BMapSynthesisInferer, Edit
 from monai_bmaps.schedulers import BMapDDIMScheduler, BMapDDPMScheduler, BMapDPMSolverScheduler
 from monai_bmaps.transforms import BeamDepth, BeamDepthd, LabelToCondition, LabelToConditiond
 
@@ -17,6 +17,7 @@ __all__ = [
     "BMapSynthesisInferer",
     "BeamDepth",
     "BeamDepthd",
+    "Edit",
     "LabelToCondition",
     "LabelToConditiond",
     "LinearBeam",

@@ -13,8 +13,8 @@ README = (ROOT / "README.md").read_text()
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "bundles").glob("*/docs/*.md"))]
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+def blocks(language: str, page: str = README) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page, flags=re.DOTALL)
 
 
 def test_the_python_example_runs_and_ends_with_noisier_deep_pixels() -> None:
@@ -22,6 +22,18 @@ def test_the_python_example_runs_and_ends_with_noisier_deep_pixels() -> None:
     exec(compile(blocks("python")[0], "README.md", "exec"), names)
     retained = names["view"].log_retained(names["timesteps"])  # type: ignore[attr-defined]
     assert retained[0, 0, 100, 64] < retained[0, 0, 20, 64]
+
+
+def test_the_examples_on_sampling_run_in_their_order() -> None:
+    names: dict[str, object] = {}
+    for block in blocks("python", (ROOT / "docs" / "sampling.md").read_text()):
+        exec(compile(block, "sampling.md", "exec"), names)
+    assert names["changed"].shape == (1, 1, 32, 48)  # type: ignore[attr-defined]
+
+
+def test_equations_are_numbered_once() -> None:
+    tags = re.findall(r"\\tag\{(\w+)\}", (ROOT / "docs" / "maths.md").read_text())
+    assert len(set(tags)) == len(tags) > 10
 
 
 def test_the_dataset_example_is_json() -> None:
