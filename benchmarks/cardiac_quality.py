@@ -75,7 +75,7 @@ def held_out(data: str, split: str) -> list[dict[str, torch.Tensor]]:
     return [prepare(item) for item in tqdm(items, desc=f"reading {split}")]
 
 
-def sampler_of(run: str, precision: torch.dtype | None, weights: str | None) -> tuple[BMapSynthesisInferer, Any]:
+def sampler_of(run: str, precision: str | None, weights: str | None) -> tuple[BMapSynthesisInferer, Any]:
     kind, steps = run.split(":")
     inference = parsed("inference.json", amp_dtype=precision, **({"weights": weights} if weights else {}))
     trained = inference.get_parsed_content("scheduler")
@@ -197,12 +197,12 @@ def main() -> None:
     arguments.add_argument("--stem")
     arguments.add_argument("--runs", nargs="+", default=RUNS)
     arguments.add_argument("--samples", type=int, default=200)
-    arguments.add_argument("--precision", choices=("float32", "bfloat16"), default="bfloat16")
+    arguments.add_argument("--precision", choices=("auto", "float32"), default="auto")
     arguments.add_argument("--weights")
     arguments.add_argument("--split", default="test")
     arguments.add_argument("--work", type=Path, default=Path("benchmark_results/cardiac_quality"))
     chosen = arguments.parse_args()
-    chosen.precision = None if chosen.precision == "float32" else torch.bfloat16
+    chosen.precision = None if chosen.precision == "float32" else chosen.precision
     chosen.work.mkdir(parents=True, exist_ok=True)
 
     items, known = held_out(chosen.data, chosen.split), held_out(chosen.data, "training")
