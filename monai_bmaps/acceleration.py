@@ -90,7 +90,7 @@ def fitting_batch_size(network: nn.Module, image: torch.Tensor, **keywords: torc
     Returns:
         At least 1.
     """
-    network = network.network if isinstance(network, CompiledNetwork) else network  # type: ignore[assignment]
+    network = network.network if isinstance(network, CompiledNetwork) else network
     device = next(network.parameters()).device
     image, keywords = image.to(device), {name: value.to(device) for name, value in keywords.items()}
     if device.type == "cuda":
