@@ -332,6 +332,7 @@ class BMapScheduler(Scheduler):  # type: ignore[misc]
 
     def noise_level_of(self, images: Image, timestep: int, reach: float) -> torch.Tensor:
         """``clip(log SNR, -reach, reach) / reach`` at one step, ``(N or 1, 1, H, W)`` in the images' precision."""
+        self._check_images(images)
         key = ("noise level", timestep, images.device, images.dtype, reach)
         return self._plan.kept(key, lambda: (clipped_log_snr(self.level_of(images, timestep), images, reach),))[0]
 

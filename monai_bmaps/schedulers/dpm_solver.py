@@ -122,10 +122,11 @@ class BMapDPMSolverScheduler(BMapScheduler):
         """
         t = operator.index(timestep)
         output, noisy = in_working_precision(without_variance(model_output, sample), sample)
+        self._check_images(noisy)  # planned maps of another batch would broadcast
         clean = self._planned_clean(noisy, output, t)
         remembered, following = self._memory, self.previous_timestep(t)
-        self._memory = (t, clean) if following >= 0 else None
         if following < 0:
+            self._memory = None
             return clean.to(sample.dtype), clean
         earlier = self._usable(remembered, t, clean)
         from_noisy, from_clean, fresh, from_earlier = self._maps(noisy, t, following, earlier and earlier[0])
@@ -134,6 +135,7 @@ class BMapDPMSolverScheduler(BMapScheduler):
             moved = torch.addcmul(moved, from_earlier, earlier[1])
         if self.algorithm == "sde":
             moved = torch.addcmul(moved, fresh, draw_noise(noisy, generator))
+        self._memory = (t, clean)
         return moved.to(sample.dtype), clean
 
     def _usable(self, remembered: _Memory | None, timestep: int, clean: Image) -> _Memory | None:
