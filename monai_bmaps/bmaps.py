@@ -177,7 +177,7 @@ class BMap:
         while count <= _MAX_COEFFICIENTS:
             coefficients = self._chebyshev(slope, start, count)
             if coefficients[:, -2:].abs().max() <= _COEFFICIENT_TOLERANCE * coefficients.abs().max():
-                return CumulativeTable(coefficients, start if self.preserve_length else None)
+                return CumulativeTable(coefficients, start.flip(0) if self.preserve_length else None)
             count = count + 4 if count < 24 else 2 * count
         raise ValueError(
             f"minimum={self.minimum} takes almost all signal in one step, which no short table holds; use at least "
@@ -223,7 +223,8 @@ class CumulativeTable:
 
     Args:
         coefficients: ``(T, K)`` float64.
-        start: ``(T,)`` float64, non-increasing (to 1e-8): depth where each step's map leaves 1; ``None`` if always 0.
+        start: ``(T,)`` float64, the last step first and so ascending (to 1e-8): depth where each step's map leaves 1;
+            ``None`` if always 0.
     """
 
     coefficients: torch.Tensor
@@ -241,18 +242,13 @@ class CumulativeTable:
         total = _clenshaw(rows.T.reshape(-1, len(timesteps), *[1] * (depth.ndim - 1)), depth)
         if self.start is None:
             return total.clamp(max=0.0)
-        # flipped: searchsorted wants ascending values; a step acts on the depths strictly beyond its start
-        onset = len(self.start) - torch.searchsorted(self.start.flip(0), depth.contiguous(), side="left")
+        # a step acts on the depths strictly beyond its start
+        onset = len(self.start) - torch.searchsorted(self.start, depth.contiguous(), side="left")
         before = (onset - 1).clamp(min=0)
         skipped = _clenshaw(self.coefficients[before].movedim(-1, 0), depth)
         skipped = torch.where(onset > 0, skipped, 0.0)
         active = timesteps.reshape(-1, *[1] * (depth.ndim - 1)) >= onset
         return torch.where(active, total - skipped, 0.0).clamp(max=0.0)
-
-    def to(self, device: torch.device) -> CumulativeTable:
-        """The same table on another device."""
-        start = None if self.start is None else self.start.to(device)
-        return CumulativeTable(self.coefficients.to(device), start)
 
 
 def _clenshaw(coefficients: torch.Tensor, depth: torch.Tensor) -> torch.Tensor:

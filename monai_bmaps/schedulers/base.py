@@ -197,11 +197,18 @@ class BMapScheduler(Scheduler):  # type: ignore[misc]
     def _retained_at(self, steps: Timesteps, device: torch.device) -> Retained:
         """`log_retained` of steps known to be valid: nothing here waits for the device."""
         depth = self._depth_for(len(steps), device)
-        tables = CumulativeTable(self._b_map_coefficients, self._b_map_start).to(device)
+        start = None if self._b_map_start is None else self._on(device, "start", self._b_map_start)
+        tables = CumulativeTable(self._on(device, "coefficients", self._b_map_coefficients), start)
         known = steps.clamp(min=0)
-        log_abar = self.log_alphas_cumprod.to(device)[known].reshape(-1, *[1] * (depth.ndim - 1))
+        log_abar = self._on(device, "levels", self.log_alphas_cumprod)[known].reshape(-1, *[1] * (depth.ndim - 1))
         retained = log_abar + tables.log_cumulative(depth, known)
         return torch.where(steps.reshape(log_abar.shape) < 0, 0.0, retained)
+
+    def _on(self, device: torch.device, name: str, value: torch.Tensor) -> torch.Tensor:
+        """A table or the depth map on the images' device: taken there once per bound depth, if it is elsewhere."""
+        if value.device == device:
+            return value
+        return self._plan.kept((name, device), lambda: (value.to(device),))[0]
 
     def _depth_for(self, batch: int, device: torch.device) -> torch.Tensor:
         if self._depth is None:
@@ -210,7 +217,7 @@ class BMapScheduler(Scheduler):  # type: ignore[misc]
             raise ValueError("this B-map attenuates with depth: call scheduler.bind(depth) and use the view it returns")
         if batch > 1 and len(self._depth) not in (1, batch):
             raise ValueError(f"bound depth is a batch of {len(self._depth)}, but {batch} timesteps were given")
-        return self._depth.to(device)
+        return self._on(device, "depth", self._depth)
 
     def add_noise(self, original_samples: Image, noise: Image, timesteps: Timesteps) -> Image:
         """A draw of ``q(x_t | x_0)``: clean images ``(N, C, H, W)``, standard normal noise, steps ``(N,)``."""
