@@ -32,25 +32,26 @@ def awake(network: nn.Module, seed: int = 0) -> nn.Module:
     return network.eval()
 
 
+def small_unet(in_channels: int = 1, out_channels: int = 1, **arguments: object) -> nn.Module:
+    """A MONAI diffusion network for 2D images."""
+    settings = {
+        "spatial_dims": 2,
+        "channels": (8, 16),
+        "num_res_blocks": 1,
+        "attention_levels": (False, False),
+        "norm_num_groups": 4,
+    }
+    return awake(
+        monai.networks.nets.DiffusionModelUNet(
+            in_channels=in_channels, out_channels=out_channels, **{**settings, **arguments}
+        )
+    )
+
+
 @pytest.fixture(scope="session")
 def tiny_unet() -> Callable[..., nn.Module]:
     """A maker of MONAI diffusion networks for 2D images of one channel."""
-
-    def make(in_channels: int = 1, out_channels: int = 1, **arguments: object) -> nn.Module:
-        return awake(
-            monai.networks.nets.DiffusionModelUNet(
-                spatial_dims=2,
-                in_channels=in_channels,
-                out_channels=out_channels,
-                channels=(8, 16),
-                num_res_blocks=1,
-                attention_levels=(False, False),
-                norm_num_groups=4,
-                **arguments,
-            )
-        )
-
-    return make
+    return small_unet
 
 
 @pytest.fixture(scope="session")

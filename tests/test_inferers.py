@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
-from collections.abc import Callable, Iterator
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import monai.inferers
 import monai.networks.nets
 import monai.networks.schedulers as stock
 import pytest
 import torch
+from conftest import small_unet
 from monai.data import DataLoader
 from torch import nn
 from torch.nn import functional
@@ -20,8 +27,10 @@ from monai_bmaps import (
     BMapDDIMScheduler,
     BMapDDPMScheduler,
     BMapDiffusionInferer,
+    BMapDPMSolverScheduler,
     BMapSynthesisInferer,
 )
+from monai_bmaps.inferers import network_call
 from monai_bmaps.pictures import to_grey
 from monai_bmaps.schedulers.base import BMapScheduler, draw_noise
 from monai_bmaps.training import SynthesisPrepareBatch
@@ -291,12 +300,107 @@ def test_guidance_without_a_condition_is_refused() -> None:
         BMapDiffusionInferer(ddim(None)).sample(randn(1, 1, *SHAPE), Recorder(), cfg=2.0, verbose=False)
 
 
+# guidance interval
+
+STEPS = [99, 70, 50, 30, 0]  # of 100: shares of the chain 1, 0.71, 0.51, 0.30, 0
+
+
+def guided(
+    network: Callable[..., torch.Tensor], interval: tuple[float, float], cfg: float | None = 3.0, **options: object
+) -> Any:
+    inferer = BMapDiffusionInferer(ddim(), noise_level_channel=True)
+    inferer.scheduler.set_timesteps(timesteps=STEPS)
+    return inferer.sample(
+        randn(2, 1, *SHAPE),
+        network,
+        seg=segmentation(2),
+        cfg=cfg,
+        cfg_interval=interval,
+        depth=depths(2),
+        verbose=False,
+        **options,
+    )
+
+
+@pytest.mark.parametrize(
+    ("interval", "doubled"),
+    [
+        ((0.0, 1.0), [4, 4, 4, 4, 4]),
+        ((0.2, 0.6), [2, 2, 4, 4, 2]),
+        ((0.0, 0.4), [2, 2, 2, 4, 4]),
+        ((0.6, 1.0), [4, 4, 2, 2, 2]),
+        ((70 / 99, 70 / 99), [2, 4, 2, 2, 2]),  # ends included
+        ((0.8, 0.9), [2, 2, 2, 2, 2]),
+    ],
+)
+def test_steps_inside_the_guidance_interval_cost_two_evaluations_and_the_others_one(
+    interval: tuple[float, float], doubled: list[int]
+) -> None:
+    network = Recorder()
+    guided(network, interval)
+    assert [len(call["x"]) for call in network.calls] == doubled
+    assert [len(call["timesteps"]) for call in network.calls] == doubled
+
+
+def test_steps_outside_the_guidance_interval_are_conditional_and_see_their_own_noise_level() -> None:
+    network, plain = Recorder(), Recorder()
+    guided(network, (0.8, 0.9))
+    guided(plain, (0.0, 1.0), cfg=None)
+    for call, expected in zip(network.calls, plain.calls, strict=True):
+        assert torch.equal(call["x"], expected["x"])
+
+
+def test_guidance_over_the_whole_chain_is_guidance_without_an_interval(tiny_unet: Maker) -> None:
+    network, inferer = tiny_unet(1 + CLASSES + 1), BMapDiffusionInferer(ddim(), noise_level_channel=True)
+    inferer.scheduler.set_timesteps(timesteps=STEPS)
+    arguments = {"seg": segmentation(2), "cfg": 3.0, "depth": depths(2), "verbose": False}
+    expected = inferer.sample(randn(2, 1, *SHAPE), network, **arguments)
+    assert torch.equal(guided(network, (0.0, 1.0)), expected)
+
+
+@pytest.mark.parametrize("conditioning", ["spade", "concat"])
+def test_a_guidance_interval_without_a_step_is_no_guidance(
+    tiny_unet: Maker, tiny_spade: Maker, conditioning: str
+) -> None:
+    network = conditioned(tiny_unet, tiny_spade, conditioning)
+    inferer = BMapDiffusionInferer(ddim(steps=3), conditioning)  # steps 99, 50 and 0
+    arguments = {"seg": segmentation(2), "depth": depths(2), "verbose": False}
+    none = inferer.sample(randn(2, 1, *SHAPE), network, cfg=3.0, cfg_interval=(0.6, 0.9), **arguments)
+    assert torch.equal(none, inferer.sample(randn(2, 1, *SHAPE), network, **arguments))
+
+
+def test_a_step_inside_the_interval_is_guided_as_without_and_a_step_outside_is_not(tiny_unet: Maker) -> None:
+    network, images = tiny_unet(1 + CLASSES + 1), {}
+    for name, interval in {"all": (0.0, 1.0), "noisy": (0.6, 1.0), "none": (0.8, 0.9)}.items():
+        images[name] = guided(network, interval, save_intermediates=True, intermediate_steps=1)[1]
+    first, last = ([images[name][k] for name in ("all", "noisy", "none")] for k in (0, -1))
+    assert torch.equal(first[0], first[1])
+    assert float((first[1] - first[2]).abs().max()) > 0.01
+    assert float((last[0] - last[1]).abs().max()) > 0.01
+
+
+@pytest.mark.parametrize("interval", [(0.6, 0.4), (-0.1, 1.0), (0.0, 1.1), (float("nan"), 1.0)])
+def test_a_guidance_interval_that_is_none_is_refused(interval: tuple[float, float]) -> None:
+    with pytest.raises(ValueError, match=r"cfg_interval must be two ascending shares of the chain in \[0, 1\]"):
+        guided(Recorder(), interval)
+
+
+def test_the_synthesis_hands_its_guidance_interval_on() -> None:
+    network = Recorder()
+    BMapSynthesisInferer(
+        BMapDiffusionInferer(ddim()), num_inference_steps=3, cfg=2.0, cfg_interval=(0.0, 0.6), verbose=False
+    )(segmentation(1), network, depths(1))
+    assert [len(call["x"]) for call in network.calls] == [1, 2, 2]
+
+
 # one seed per image
 
-SAMPLERS = {
+SAMPLERS: dict[str, tuple[Callable[..., BMapScheduler], float]] = {
     "ddim": (BMapDDIMScheduler, 0.0),
     "ancestral ddim": (BMapDDIMScheduler, 1.0),
     "ddpm": (BMapDDPMScheduler, 0.0),
+    "solver": (BMapDPMSolverScheduler, 0.0),
+    "stochastic solver": (functools.partial(BMapDPMSolverScheduler, algorithm="sde"), 0.0),
 }
 
 
@@ -400,6 +504,148 @@ def test_two_samplers_over_one_scheduler_keep_their_own_number_of_steps() -> Non
     assert (*counts, len(inferer.scheduler.timesteps)) == (3, 5, 4)
 
 
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_one_depth_map_for_all_images_gives_what_the_same_map_for_each_gives(tiny_unet: Maker, sampler: str) -> None:
+    kind, eta = SAMPLERS[sampler]
+    inferer = BMapDiffusionInferer(kind(num_train_timesteps=100, b_map=MAP), noise_level_channel=True)
+    inferer.scheduler.set_timesteps(5)
+    shared, images = depths(1), []
+    for depth in (shared, shared.expand(3, -1, -1, -1).clone()):
+        generators = [torch.Generator().manual_seed(seed) for seed in range(3)]
+        noise = draw_noise(torch.zeros(3, 1, *SHAPE), generators)
+        network = tiny_unet(1 + CLASSES + 1)
+        images.append(
+            inferer.sample(
+                noise, network, seg=segmentation(3), depth=depth, generator=generators, eta=eta, verbose=False
+            )
+        )
+    assert torch.equal(images[0], images[1])
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_scheduler_samples_again_as_it_did_after_other_batches(tiny_unet: Maker, sampler: str) -> None:
+    """Views, plans and buffers are used again; nothing of one batch is in the next."""
+    kind, eta = SAMPLERS[sampler]
+    inferer = BMapDiffusionInferer(kind(num_train_timesteps=100, b_map=MAP), noise_level_channel=True)
+    synthesis = BMapSynthesisInferer(inferer, num_inference_steps=5, eta=eta, cfg=2.0, verbose=False)
+    network = tiny_unet(1 + CLASSES + 1)
+    first = synthesis(segmentation(2), network, depths(2))
+    synthesis(segmentation(3, seed=1), network, depths(3), [5, 6, 7])
+    synthesis(segmentation(1), network, depths(2)[1:])
+    assert torch.equal(synthesis(segmentation(2), network, depths(2)), first)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_sampling_leaves_the_inferers_scheduler_as_it_was(sampler: str) -> None:
+    scheduler = SAMPLERS[sampler][0](num_train_timesteps=100, b_map=MAP)
+    scheduler.set_timesteps(3)
+    steps = scheduler.timesteps.tolist()
+    synthesis = BMapSynthesisInferer(BMapDiffusionInferer(scheduler), num_inference_steps=5, verbose=False)
+    synthesis(segmentation(1), Recorder(), depths(1))
+    assert scheduler.depth is None
+    assert scheduler.timesteps.tolist() == steps
+
+
+def test_a_callback_changes_nothing(synthesis: BMapSynthesisInferer, tiny_unet: Maker) -> None:
+    network, seg, depth = tiny_unet(1 + CLASSES + 1), segmentation(2), depths(2)
+    told = synthesis(seg, network, depth, callback=lambda done, total, clean: None)
+    assert torch.equal(told, synthesis(seg, network, depth))
+
+
+RANK = """
+import sys, torch, test_inferers
+torch.set_num_threads(1)
+torch.save(test_inferers.half_of_six(sys.argv[1]), sys.argv[2])
+"""
+
+
+def half_of_six(meeting: str) -> torch.Tensor:
+    """This rank's share of six seeds, through a distributed network; the environment is torchrun's."""
+    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{meeting}", rank=rank, world_size=size, timeout=timedelta(minutes=2)
+    )
+    try:
+        return drawn(range(6)[rank::size], nn.parallel.DistributedDataParallel)
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def drawn(seeds: Sequence[int], wrap: Callable[[nn.Module], nn.Module] = nn.Module.eval) -> torch.Tensor:
+    """Images of these seeds, each with a segmentation and a depth map of its own, by the stochastic solver."""
+    network = small_unet(1 + CLASSES + 1)
+    scheduler = BMapDPMSolverScheduler(num_train_timesteps=100, b_map=MAP, algorithm="sde")
+    inferer = BMapDiffusionInferer(scheduler, noise_level_channel=True)
+    synthesis = BMapSynthesisInferer(inferer, num_inference_steps=5, outside=None, verbose=False)
+    chosen = list(seeds)
+    return synthesis(segmentation(6)[chosen], wrap(network), depths(6)[chosen], chosen)
+
+
+def test_two_processes_draw_the_images_that_one_draws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """This process is one of the two."""
+    here = Path(__file__).parent
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(here), str(here.parent), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    expected, meeting = drawn(range(6)), str(tmp_path / "meeting")
+    command = [sys.executable, "-W", "ignore", "-c", RANK, meeting, str(tmp_path / "second")]
+    second = subprocess.Popen(command, env={**os.environ, "RANK": "1"})
+    monkeypatch.setenv("RANK", "0")
+    halves = [half_of_six(meeting)]
+    assert second.wait(timeout=60) == 0
+    halves.append(torch.load(tmp_path / "second"))
+    for rank, images in enumerate(halves):
+        # batches of three and of six add in another order, as above
+        torch.testing.assert_close(images, expected[rank::2], atol=1e-3, rtol=0)
+    assert float((expected[0] - expected[1]).abs().max()) > 0.1
+
+
+# dynamic threshold
+
+
+def one_step(images: torch.Tensor, threshold: float | None, kind: Callable[..., BMapScheduler]) -> torch.Tensor:
+    """The clean image of a scheduler that is told ``images``."""
+    scheduler = kind(num_train_timesteps=100, prediction_type="sample", dynamic_threshold=threshold)
+    return scheduler.step(images, 60, torch.zeros_like(images))[1]
+
+
+each_kind = pytest.mark.parametrize("kind", [BMapDDPMScheduler, BMapDDIMScheduler, BMapDPMSolverScheduler])
+
+
+@each_kind
+def test_a_saturating_image_comes_back_into_range_and_keeps_its_contrast(kind: Callable[..., BMapScheduler]) -> None:
+    ramp = torch.linspace(-4.0, 4.0, 96).reshape(1, 1, *SHAPE)
+    dynamic, clamped = (one_step(ramp, threshold, kind) for threshold in (1.0, None))
+    torch.testing.assert_close(dynamic, ramp / 4)
+    assert len(clamped.unique()) < 30
+    assert len(dynamic.unique()) == 96
+
+
+@each_kind
+def test_values_beyond_the_quantile_are_clamped_to_it(kind: Callable[..., BMapScheduler]) -> None:
+    image = randn(1, 1, *SHAPE)
+    image[0, 0, 3, 4] = 50.0
+    bounded = one_step(image, 0.9, kind)
+    reach = image.abs().flatten().quantile(0.9)
+    assert float(reach) > 1.5
+    torch.testing.assert_close(bounded, image.clamp(-reach, reach) / reach)
+
+
+@each_kind
+def test_each_image_has_a_threshold_of_its_own(kind: Callable[..., BMapScheduler]) -> None:
+    images = torch.cat([4 * randn(1, 1, *SHAPE), 0.2 * randn(1, 1, *SHAPE, seed=1)])
+    together = one_step(images, 0.95, kind)
+    alone = torch.cat([one_step(image[None], 0.95, kind) for image in images])
+    torch.testing.assert_close(together, alone, atol=1e-6, rtol=0)
+
+
+@each_kind
+def test_a_dynamic_threshold_within_the_range_is_the_plain_clamp(kind: Callable[..., BMapScheduler]) -> None:
+    images = 0.4 * randn(2, 1, *SHAPE)
+    images[:, :, 0, 0] = 3.0
+    assert float(images.abs().flatten(1).quantile(0.95, dim=1).max()) < 1
+    assert torch.equal(one_step(images, 0.95, kind), one_step(images, None, kind))
+
+
 # noise level, precision
 
 
@@ -467,6 +713,31 @@ def test_amp_rounds_the_networks_output_and_nothing_else() -> None:
     output = BMapDiffusionInferer(scheduler, amp_dtype=torch.bfloat16)(images, network, noise, t, depth=depths(1))
     assert expected.dtype == torch.bfloat16
     assert torch.equal(output, expected.float())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, None])
+def test_automatic_precision_is_the_devices_fast_one(
+    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype | None
+) -> None:
+    asked: list[torch.device] = []
+    monkeypatch.setattr(network_call, "fast_dtype", lambda device: asked.append(device) or dtype)
+    seen: list[tuple[bool, torch.dtype]] = []
+
+    def network(x: torch.Tensor, **_: object) -> torch.Tensor:
+        output = functional.conv2d(x, torch.full((1, 1, 1, 1), 0.37))
+        seen.append((torch.is_autocast_enabled("cpu"), output.dtype))
+        return output
+
+    inferer = BMapDiffusionInferer(ddim(steps=1), amp_dtype="auto")
+    image = inferer.sample(randn(1, 1, *SHAPE), network, depth=depths(1), verbose=False)
+    assert seen == [(dtype is not None, dtype or torch.float32)]
+    assert asked == [torch.device("cpu")]
+    assert image.dtype == torch.float32
+
+
+def test_an_unknown_precision_is_refused() -> None:
+    with pytest.raises(ValueError, match="amp_dtype must be a torch dtype, 'auto' or None, got 'bf16'"):
+        BMapDiffusionInferer(ddim(), amp_dtype="bf16")
 
 
 # progress
