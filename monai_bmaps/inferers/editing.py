@@ -72,7 +72,8 @@ class Edit:
                 f"the image to edit has shape {tuple(self.image.shape)}, the noise {tuple(noise.shape)}; resample one"
             )
         image = self.image.as_subclass(torch.Tensor).to(noise)
-        return replace(self, image=image, keep=None if self.keep is None else self.keep.to(noise.device))
+        keep = None if self.keep is None else self.keep.as_subclass(torch.Tensor).to(noise.device)
+        return replace(self, image=image, keep=keep)
 
     def steps(self, timesteps: list[int]) -> list[int]:
         """The steps that are taken, in order: the last ``round(strength n)`` of n, each ``repeats`` times."""
@@ -96,13 +97,13 @@ class Edit:
             return image
         levels = scheduler.level_of(image, following), scheduler.level_of(image, t)
         mean, variance = diffusion.transition(image, *levels)
-        return mean + variance.sqrt().to(image) * draw_noise(image, generator)
+        return (mean + variance.sqrt().to(mean) * draw_noise(image, generator)).to(image.dtype)
 
     def _at(self, timestep: int, noise: Image, scheduler: BMapScheduler) -> Image:
         """The image noised to a step's level; -1 is the image itself."""
         if timestep < 0:
             return self.image
-        return diffusion.add_noise(self.image, noise, scheduler.level_of(self.image, timestep))
+        return diffusion.add_noise(self.image, noise, scheduler.level_of(self.image, timestep)).to(self.image.dtype)
 
     def _held(self, image: Image, timestep: int, noise: Image, scheduler: BMapScheduler) -> Image:
         return image if self.keep is None else torch.where(self.keep > 0, self._at(timestep, noise, scheduler), image)

@@ -114,7 +114,8 @@ class BMapSynthesisInferer(Inferer):  # type: ignore[misc]
         images = torch.as_tensor(sampled).clamp(-1.0, 1.0)
         if self.outside is None:
             return images
-        return torch.where(condition[:, :1] > 0.5, self.outside if image is None else image.to(images), images)
+        outside = self.outside if image is None else image.as_subclass(torch.Tensor).to(images)
+        return torch.where(condition[:, :1] > 0.5, outside, images)
 
     def _bound_to(self, depth: Depth | None) -> BMapScheduler:
         """The scheduler for these depth maps; batches of the same ones share their coefficients."""
