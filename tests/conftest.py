@@ -59,19 +59,17 @@ def tiny_spade() -> Callable[..., nn.Module]:
     """A maker of SPADE diffusion networks, ours unless told."""
 
     def make(kind: type[nn.Module] = SPADEDiffusionModelUNet, **arguments: object) -> nn.Module:
-        return awake(
-            kind(
-                spatial_dims=2,
-                in_channels=1,
-                out_channels=1,
-                label_nc=LABELS,
-                channels=(8, 16),
-                num_res_blocks=1,
-                attention_levels=(False, False),
-                norm_num_groups=4,
-                spade_intermediate_channels=8,
-                **arguments,
-            )
-        )
+        settings = {
+            "spatial_dims": 2,
+            "in_channels": 1,
+            "out_channels": 1,
+            "label_nc": LABELS,
+            "channels": (8, 16),
+            "num_res_blocks": 1,
+            "attention_levels": (False, False),
+            "norm_num_groups": 4,
+            "spade_intermediate_channels": 8,
+        }
+        return awake(kind(**{**settings, **arguments}))
 
     return make
