@@ -166,13 +166,18 @@ def ddim_step(
     return mean + _like(torch.sqrt(fresh), noise) * noise
 
 
-def half_log_snr_step(log_retained: Retained, log_retained_previous: Retained) -> torch.Tensor:
-    """``h = lambda_s - lambda_t > 0``, with ``lambda = log(a / s)``: how far one step goes towards the clean image."""
-    return 0.5 * (log_snr(log_retained_previous) - log_snr(log_retained))
+def half_log_snr_step(log_snr: torch.Tensor, log_snr_previous: torch.Tensor) -> torch.Tensor:
+    """``h = lambda_s - lambda_t > 0``, with ``lambda = log(a / s)``: how far one step goes towards the clean image.
+
+    Args:
+        log_snr: of the current level t, see :func:`log_snr`; samplers meet each level several times and keep it.
+        log_snr_previous: of the level s stepped to.
+    """
+    return 0.5 * (log_snr_previous - log_snr)
 
 
 def solver_coefficients(
-    log_retained: Retained, log_retained_previous: Retained, stochastic: bool = False
+    log_retained: Retained, log_retained_previous: Retained, h: torch.Tensor, stochastic: bool = False
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     r"""Coefficients of ``x_s = from_noisy x_t + from_clean x_0 + fresh noise`` in DPM-Solver++, ``s`` not clean.
 
@@ -180,8 +185,7 @@ def solver_coefficients(
     DDIM; the SDE's are :math:`e^{-h} s_s / s_t`, :math:`a_s (1 - e^{-2h})` and :math:`s_s \sqrt{1 - e^{-2h}}`, which is
     ancestral sampling. Lu et al. 2022, eq. 8 and appendix A (https://arxiv.org/abs/2211.01095).
     """
-    h = half_log_snr_step(log_retained, log_retained_previous)
-    log_ratio = 0.5 * (log_noise_power(log_retained_previous) - log_noise_power(log_retained))
+    log_ratio = 0.5 * (log_retained_previous - log_retained) - h  # of s_s to s_t, since log s = log a - lambda
     if not stochastic:
         return torch.exp(log_ratio), -signal_scale(log_retained_previous) * torch.expm1(-h), torch.zeros_like(h)
     share = -torch.expm1(-2.0 * h)

@@ -9,6 +9,7 @@ import torch
 from monai.inferers import DiffusionInferer
 from tqdm import tqdm
 
+from monai_bmaps.diffusion import log_snr
 from monai_bmaps.inferers.editing import Edit
 from monai_bmaps.inferers.network_call import (
     MAX_LOG_SNR,
@@ -92,7 +93,7 @@ class BMapDiffusionInferer(DiffusionInferer):  # type: ignore[misc]
         given = Condition.of(condition, mode, seg)
         noisy, level = scheduler.add_noise(inputs, noise, timesteps), None
         if self.interface.noise_level_channel:
-            level = clipped_log_snr(scheduler.levels_of(noisy, timesteps), noisy, MAX_LOG_SNR)
+            level = clipped_log_snr(log_snr(scheduler.levels_of(noisy, timesteps)), noisy, MAX_LOG_SNR)
         channels = self.interface.inputs(noisy, given, level)
         return self.interface.call(diffusion_model, channels, timesteps, given)
 

@@ -326,22 +326,30 @@ class BMapScheduler(Scheduler):  # type: ignore[misc]
         Raises:
             ValueError: a step outside -1..T-1, or images that do not match the bound depth.
         """
+        return self._level_and_log_snr(images, timestep)[0]
+
+    def log_snr_of(self, images: Image, timestep: int) -> torch.Tensor:
+        """The log-SNR at one step, as :meth:`level_of` has the retained power; +inf at -1, the clean image."""
+        return self._level_and_log_snr(images, timestep)[1]
+
+    def _level_and_log_snr(self, images: Image, timestep: int) -> tuple[torch.Tensor, ...]:
         self._check_images(images)
         if not -1 <= timestep < self.num_train_timesteps:
             raise ValueError(f"timestep must lie in 0..{self.num_train_timesteps - 1}, got {timestep}")
         device = _table_device(images)
 
-        def level() -> tuple[Retained]:
+        def level() -> tuple[Retained, torch.Tensor]:
             steps = torch.full((1,), timestep, dtype=torch.int64, device=device)
-            return (self._retained_at(steps, device),)
+            log_retained = self._retained_at(steps, device)
+            return log_retained, diffusion.log_snr(log_retained)
 
-        return self._plan.recent(("level", timestep, device), level)[0]
+        return self._plan.recent(("level", timestep, device), level)
 
     def noise_level_of(self, images: Image, timestep: int, reach: float) -> torch.Tensor:
         """``clip(log SNR, -reach, reach) / reach`` at one step, ``(N or 1, 1, H, W)`` in the images' precision."""
         self._check_images(images)
         key = ("noise level", timestep, images.device, images.dtype, reach)
-        return self._plan.kept(key, lambda: (clipped_log_snr(self.level_of(images, timestep), images, reach),))[0]
+        return self._plan.kept(key, lambda: (clipped_log_snr(self.log_snr_of(images, timestep), images, reach),))[0]
 
     def levels_of(self, images: Image, timesteps: Timesteps) -> Retained:
         """As :meth:`log_retained`, for a batch of images: on their device, and checked against their shape.
@@ -400,9 +408,9 @@ def dynamically_limited(clean: Image, quantile: float, bound: float) -> Image:
     return torch.minimum(torch.maximum(clean, -reach), reach) * (bound / reach)
 
 
-def clipped_log_snr(log_retained: Retained, images: Image, reach: float) -> torch.Tensor:
+def clipped_log_snr(log_snr: torch.Tensor, images: Image, reach: float) -> torch.Tensor:
     """The noise level of each pixel as a network sees it, ``clip(log SNR, -reach, reach) / reach``, cast once."""
-    return (diffusion.log_snr(log_retained).clamp(-reach, reach) / reach).to(images)
+    return (log_snr.clamp(-reach, reach) / reach).to(images)
 
 
 def _table_device(images: Image) -> torch.device:

@@ -156,12 +156,15 @@ class BMapDPMSolverScheduler(BMapScheduler):
         """Coefficients of ``x_t``, the clean image, fresh noise and the clean image predicted one step earlier."""
 
         def maps() -> Maps:
-            current, target = self.level_of(noisy, timestep), self.level_of(noisy, following)
-            from_noisy, from_clean, fresh = diffusion.solver_coefficients(current, target, self.algorithm == "sde")
+            h = self._stride(noisy, timestep, following)
+            levels = self.level_of(noisy, timestep), self.level_of(noisy, following)
+            from_noisy, from_clean, fresh = diffusion.solver_coefficients(*levels, h, self.algorithm == "sde")
             if earlier is None:
                 return like(noisy, from_noisy, from_clean, fresh, torch.zeros_like(fresh))
-            h = diffusion.half_log_snr_step(current, target)
-            share = 0.5 * h / diffusion.half_log_snr_step(self.level_of(noisy, earlier), current)
+            share = 0.5 * h / self._stride(noisy, earlier, timestep)
             return like(noisy, from_noisy, from_clean * (1.0 + share), fresh, -from_clean * share)
 
         return self._plan.kept((earlier, timestep, following, self.algorithm, noisy.device, noisy.dtype), maps)
+
+    def _stride(self, noisy: Image, timestep: int, following: int) -> torch.Tensor:
+        return diffusion.half_log_snr_step(self.log_snr_of(noisy, timestep), self.log_snr_of(noisy, following))
