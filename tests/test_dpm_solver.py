@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import weakref
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -297,6 +298,13 @@ def test_a_cancelled_sampling_leaves_nothing_behind_for_an_edit_that_begins_midw
         inferer.sample(start, Shrink(), verbose=False, callback=cancel)
     broken, expected = (one.sample(start, Shrink(), edit=edit, verbose=False) for one in (inferer, fresh))
     assert torch.equal(broken, expected)
+
+
+def test_a_finished_loop_holds_no_image() -> None:
+    view, cleans = solver(), []
+    for t in GRID:
+        cleans.append(weakref.ref(view.step(images(t), t, images(t + 1))[1]))
+    assert [clean() for clean in cleans] == [None] * len(GRID)
 
 
 @each_algorithm
