@@ -8,8 +8,8 @@ no shipped weight has seen, each with its own seed, and rounded to 8 bits. Real 
 
 A run is ``sampler:steps``: ``ode`` and ``sde`` (BMapDPMSolverScheduler, l2 grid), ``ddim`` (BMapDDIMScheduler, l2
 grid), ``ancestral`` (BMapDDPMScheduler, uniform grid). Hours in all; features are kept in --work after every batch, so
-a stopped run goes on where it was, and another call adds to the report. Writes report.json, curve.png and sheets of
-samples to --work.
+a stopped run goes on where it was, and another call adds to the report; runs with --precision float32 are reported as
+``sampler:steps:float32``. Writes report.json, curve.png and sheets of samples to --work.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ RUNS = [
     *(f"ode:{steps}" for steps in (5, 8, 10, 15, 20, 30, 50, 100)),
     *(f"sde:{steps}" for steps in (10, 20, 50)),
     *(f"ddim:{steps}" for steps in (20, 50)),
-    *(f"ancestral:{steps}" for steps in (50, 100, 1000)),
+    "ancestral:1000",
 ]
 REFERENCE = "ancestral:1000"
 BATCH, SHEET, RESAMPLINGS = 8, 24, 200
@@ -76,7 +76,7 @@ def held_out(data: str, split: str) -> list[dict[str, torch.Tensor]]:
 
 
 def sampler_of(run: str, precision: str | None, weights: str | None) -> tuple[BMapSynthesisInferer, Any]:
-    kind, steps = run.split(":")
+    kind, steps = run.split(":")[:2]
     inference = parsed("inference.json", amp_dtype=precision, **({"weights": weights} if weights else {}))
     trained = inference.get_parsed_content("scheduler")
     name, options = SAMPLERS[kind]
@@ -175,7 +175,8 @@ def write_curve(found: dict[str, Any], path: Path) -> None:
     figure, axes = pyplot.subplots(1, 2, figsize=(10, 4), layout="constrained")
     for index, axis in enumerate(axes):
         for kind in SAMPLERS:
-            runs = sorted(((int(r.split(":")[1]), v) for r, v in found["runs"].items() if r.startswith(f"{kind}:")))
+            named = ((*run.split(":"), values) for run, values in found["runs"].items() if run.count(":") == 1)
+            runs = sorted(((int(steps), values) for each, steps, values in named if each == kind), key=lambda x: x[0])
             if not runs:
                 continue
             steps = [step for step, _ in runs]
@@ -196,7 +197,7 @@ def main() -> None:
     arguments.add_argument("--data", required=True)
     arguments.add_argument("--stem")
     arguments.add_argument("--runs", nargs="+", default=RUNS)
-    arguments.add_argument("--samples", type=int, default=200)
+    arguments.add_argument("--samples", type=int, default=128)
     arguments.add_argument("--precision", choices=("auto", "float32"), default="auto")
     arguments.add_argument("--weights")
     arguments.add_argument("--split", default="test")
@@ -208,7 +209,7 @@ def main() -> None:
     items, known = held_out(chosen.data, chosen.split), held_out(chosen.data, "training")
     stem = InceptionStem.load(chosen.stem)
     real, training = (features_of(grey(torch.stack([x["image"] for x in group])), stem) for group in (items, known))
-    for run in chosen.runs:
+    for run in (f"{run}:float32" if chosen.precision is None else run for run in chosen.runs):
         kept = sample(run, chosen.samples, items, stem, chosen)
         write_sheet(kept["images"], items, chosen.work / f"{run.replace(':', '_')}.png")
     complete = {}
