@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
@@ -155,10 +157,12 @@ class _Returned(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _free_memory() -> int:
-    """Memory that a process may still take, from the kernel's estimate; 2 GiB where there is none to read."""
-    try:
-        with open("/proc/meminfo") as lines:
-            found = {name: value for name, _, value in (line.partition(":") for line in lines)}
-        return int(found["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):
-        return 2 * 2**30
+    """Memory that a process may still take: the kernel's estimate or a container's limit; 2 GiB where neither is."""
+    free = []
+    with suppress(OSError, KeyError, ValueError):
+        lines = (line.partition(":") for line in Path("/proc/meminfo").read_text().splitlines())
+        free.append(int({name: value for name, _, value in lines}["MemAvailable"].split()[0]) * 1024)
+    with suppress(OSError, ValueError):  # ValueError: the limit is "max"
+        limit, used = (int(Path("/sys/fs/cgroup", name).read_text()) for name in ("memory.max", "memory.current"))
+        free.append(max(0, limit - used))
+    return min(free, default=2 * 2**30)

@@ -230,26 +230,16 @@ def test_the_last_share_of_the_steps_is_taken(strength: float, count: int) -> No
     assert network.steps == inferer_of().scheduler.timesteps.tolist()[-count:]
 
 
-@pytest.mark.parametrize("strength", [0.5, 1.0])
+@pytest.mark.parametrize("repeats", [1, 3])
 @each_sampler
-def test_the_kept_part_is_noised_to_the_level_of_every_step(sampler: str, strength: float) -> None:
-    network, kept = Spy(), mask() > 0
-    sampled(Edit(picture(), strength, mask()), sampler, network)
-    assert len(network.steps) == 10 * strength
-    for t, image in zip(network.steps, network.images, strict=True):
-        signal, noise = coefficients(t)
-        expected = signal * picture() + noise * randn(0)
-        torch.testing.assert_close(image.double()[kept], expected[kept], rtol=0, atol=1e-6)
-
-
-def test_repeated_steps_see_the_kept_part_at_their_own_level_too() -> None:
+def test_every_step_sees_the_kept_part_at_its_own_level(sampler: str, repeats: int) -> None:
     """Mean and variance of a pixel, over images that differ in their noise only."""
     count, depth, network = 4000, depths()[:1, :, :, :2], Spy()
     image = picture()[:1, :, :, :2].expand(count, -1, -1, -1)
-    edit = Edit(image, 0.5, torch.ones_like(image), repeats=3)
-    inferer = inferer_of("ddim")
+    edit = Edit(image, 0.5, torch.ones_like(image), repeats=repeats)
+    inferer = inferer_of(sampler)
     inferer.sample(randn(6, image.shape), network, depth=depth, generator=seeded(7), edit=edit, verbose=False)
-    assert network.steps == [t for t in inferer.scheduler.timesteps.tolist()[-5:] for _ in range(3)]
+    assert network.steps == [t for t in inferer.scheduler.timesteps.tolist()[-5:] for _ in range(repeats)]
     for t, seen in zip(network.steps, network.images, strict=True):
         signal, noise = (x[:1, :, :, :2] for x in coefficients(t))
         mean, deviation = seen.double().mean(0), seen.double().std(0)

@@ -135,10 +135,10 @@ class BMapDiffusionInferer(DiffusionInferer):  # type: ignore[misc]
                 branch sees an all-zero segmentation and the same noise levels.
             cfg_fill_value: value of ``conditioning`` in the null branch.
             depth: depth maps ``(N or 1, 1, H, W)``; ``None`` if the scheduler is bound already.
-            generator: noise of stochastic samplers; a sequence gives each image its own.
+            generator: noise of stochastic samplers and edits; a sequence gives each image its own.
             eta: share of fresh noise, for schedulers that take it (DDIM).
-            callback: called after each step with ``(steps done, steps in all, predicted clean images)``; raise in it
-                to cancel.
+            callback: called after each step with ``(steps done, steps in all, predicted clean images)``, which it must
+                not change; raise in it to cancel.
             cfg_interval: guide only steps between these shares of the chain (0 clean, 1 noise); the others cost one
                 evaluation instead of two.
             edit: start from images or keep part of them; see :class:`Edit`.
@@ -164,7 +164,7 @@ class BMapDiffusionInferer(DiffusionInferer):  # type: ignore[misc]
             for done, t in enumerate(tqdm(steps, desc="denoising", disable=not verbose), start=1):
                 image, clean = scheduler.step(network(image, t), t, image, generator=generator, **options)
                 if edit is not None:
-                    image = edit.after_step(image, done, steps, input_noise, scheduler, generator)
+                    image = edit.after_step(image, done, steps, scheduler, generator)
                 if save_intermediates and t % (intermediate_steps or 100) == 0:
                     intermediates.append(image)
                 if callback is not None:

@@ -45,10 +45,7 @@ class Edit:
         low, high = (float(x) for x in self.image.aminmax())
         if not (low >= -1.0 and high <= 1.0):
             raise ValueError(f"the image to edit must lie in [-1, 1], got [{low:.4g}, {high:.4g}]; scale it first")
-        if not 0.0 <= self.strength <= 1.0:
-            raise ValueError(f"strength must lie in [0, 1], got {self.strength}; 0 changes nothing")
-        if self.repeats < 1:
-            raise ValueError(f"repeats must be at least 1, got {self.repeats}")
+        check_extent(self.strength, self.repeats)
         if self.keep is not None:
             self._check_mask(self.keep)
 
@@ -87,12 +84,16 @@ class Edit:
         return self._held(noise, steps[0], noise, scheduler)
 
     def after_step(
-        self, image: Image, done: int, steps: list[int], noise: Image, scheduler: BMapScheduler, generator: Generators
+        self, image: Image, done: int, steps: list[int], scheduler: BMapScheduler, generator: Generators
     ) -> Image:
-        """What the next step starts from: the kept part put back, and the step undone if it is to be repeated."""
+        """What the next step starts from: the kept part put back, and the step undone if it is to be repeated.
+
+        The kept part gets fresh noise each time: with one and the same, the drawn part fits it less well.
+        """
         t = steps[done - 1]
         following = scheduler.previous_timestep(t)
-        image = self._held(image, following, noise, scheduler)
+        if self.keep is not None:
+            image = self._held(image, following, draw_noise(image, generator), scheduler)
         if done == len(steps) or steps[done] != t:
             return image
         levels = scheduler.level_of(image, following), scheduler.level_of(image, t)
@@ -107,3 +108,11 @@ class Edit:
 
     def _held(self, image: Image, timestep: int, noise: Image, scheduler: BMapScheduler) -> Image:
         return image if self.keep is None else torch.where(self.keep > 0, self._at(timestep, noise, scheduler), image)
+
+
+def check_extent(strength: float, repeats: int) -> None:
+    """Raise a ValueError unless a strength lies in [0, 1] and steps are taken at least once."""
+    if not 0.0 <= strength <= 1.0:
+        raise ValueError(f"strength must lie in [0, 1], got {strength}; 0 changes nothing")
+    if repeats < 1:
+        raise ValueError(f"repeats must be at least 1, got {repeats}")

@@ -8,8 +8,8 @@ import torch
 from monai.inferers import Inferer
 
 from monai_bmaps.inferers.diffusion import BMapDiffusionInferer, Callback
-from monai_bmaps.inferers.editing import Edit
-from monai_bmaps.inferers.network_call import Network
+from monai_bmaps.inferers.editing import Edit, check_extent
+from monai_bmaps.inferers.network_call import Guidance, Network
 from monai_bmaps.schedulers.base import BMapScheduler, draw_noise
 from monai_bmaps.types import Depth, Image
 
@@ -31,7 +31,10 @@ class BMapSynthesisInferer(Inferer):  # type: ignore[misc]
         cfg_interval: shares of the chain between which guidance acts.
         strength: of edits, in calls with an ``image``: share of the steps that are taken; see
             :class:`~monai_bmaps.inferers.editing.Edit`.
-        repeats: of edits with a ``keep``: how often each step is taken.
+        repeats: of edits: how often each step is taken.
+
+    Raises:
+        ValueError: a strength, repeats or interval out of range, or a number of steps that the scheduler refuses.
     """
 
     def __init__(
@@ -50,6 +53,8 @@ class BMapSynthesisInferer(Inferer):  # type: ignore[misc]
         repeats: int = 1,
     ) -> None:
         super().__init__()
+        Guidance(cfg or 1.0, interval=(cfg_interval[0], cfg_interval[1]))
+        check_extent(strength, repeats)
         self.inferer = inferer
         self.scheduler = (scheduler or inferer.scheduler).view()
         self.scheduler.set_timesteps(num_inference_steps)

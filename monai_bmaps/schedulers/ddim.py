@@ -35,7 +35,7 @@ class BMapDDIMScheduler(BMapScheduler):
         clip_sample_min: lower bound of the clamp.
         clip_sample_max: upper bound of the clamp.
         recompute_noise: derive the noise again from the clamped image, so that the two stay consistent; MONAI (and
-            the default) keeps the network's.
+            the default) keeps the network's. A dynamic threshold always does.
         step_grid: how ``set_timesteps(n)`` chooses steps.
         dynamic_threshold: quantile to clamp to instead.
         schedule_args: arguments of the schedule function.
@@ -67,7 +67,7 @@ class BMapDDIMScheduler(BMapScheduler):
             dynamic_threshold,
             **schedule_args,
         )
-        self.recompute_noise = recompute_noise
+        self.recompute_noise = recompute_noise or dynamic_threshold is not None
 
     def step(
         self,
