@@ -1,0 +1,1 @@
+"""Figures of the package beside named references measured in the same run: ``python benchmarks/run.py``."""
