@@ -4,8 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 BUNDLE := bundles/cardiac_bmap_sdm
+QUALITY := benchmark_results/cardiac_quality
 
-.PHONY: setup demo test lint bench clean
+.PHONY: setup demo test lint bench bench-quality clean
 
 setup: $(STAMP)
 
@@ -27,8 +28,14 @@ lint: setup
 	$(BIN)/mypy
 
 bench: setup
-	$(BIN)/python -W ignore benchmarks/scheduler_overhead.py
+	$(BIN)/python -W ignore benchmarks/run.py --output docs/benchmarks.md
 
+# Hours; a stopped run goes on where it was: make bench-quality DATA=/data/camus_apical [STEM=inception.pth]
+bench-quality: setup
+	@test -n "$(DATA)" || { echo "DATA must name a folder of CAMUS apical frames (images/, labels/, sectors/)"; exit 2; }
+	$(BIN)/python -W ignore benchmarks/cardiac_quality.py --data $(DATA) $(if $(STEM),--stem $(STEM)) --work $(QUALITY)
+	cp $(QUALITY)/report.json docs/benchmark_quality.json
+	cp $(QUALITY)/curve.png docs/benchmark_quality.png
 
 clean:
 	rm -rf $(VENV) demo_output build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
