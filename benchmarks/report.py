@@ -111,13 +111,13 @@ def quality(folder: Path) -> list[str]:
         f"frames against the same: {floor}. The last column is the interval of the difference to "
         f"`{found['reference']}`, whose samples are resampled alike.",
         "",
-        "| sampler:evaluations | distance | interval | seconds per image | difference to the reference |",
-        "| --- | --- | --- | --- | --- |",
+        "| sampler:evaluations | distance | interval | difference to the reference |",
+        "| --- | --- | --- | --- |",
     ]
     for run, row in found["runs"].items():
         distance = " / ".join(f"{x:.3g}" for x in row["distance"])
-        cells = (distance, _intervals(row["interval"]), f"{row['seconds_per_image']:.3g}")
-        lines.append(f"| {run} | {' | '.join(cells)} | {_intervals(row.get('minus_reference_interval', []))} |")
+        cells = (distance, _intervals(row["interval"]), _intervals(row.get("minus_reference_interval", [])))
+        lines.append(f"| {run} | {' | '.join(cells)} |")
     return [*lines, "", f"![Frechet distance against network evaluations]({PICTURE})"]
 
 
