@@ -92,15 +92,15 @@ def errors(sampler: str, setting: Setting) -> Row:
 
 
 def against_unipc(setting: Setting) -> Row:
-    """2M, with and without a corrector that costs no evaluation, on the same grid; no order is lowered."""
-    ours = [error_of("ode", "l2", setting, count, lowered=False) for count in UNIPC_COUNTS]
+    """2M, with and without a corrector that costs no evaluation, on the same grid."""
+    ours = [error_of("ode", "l2", setting, count) for count in UNIPC_COUNTS]
     reference = [error(setting, unipc_covariance(setting, l2_steps(setting, count))) for count in UNIPC_COUNTS]
     return Row(
         f"error of 2M after {slashed(UNIPC_COUNTS)} evaluations, {described(setting)}",
         slashed(ours),
         f"UniPC-2: {slashed(reference)}",
         f"{slashed([b / a for a, b in zip(ours, reference, strict=True)])} x UniPC's to ours",
-        "UniPC (bh2) on the same l2 grid; no order lowered at the end",
+        "UniPC (bh2) on the same l2 grid",
     )
 
 
@@ -135,15 +135,14 @@ def needed(found: Callable[[int], float], allowed: float, most: int) -> int | No
 
 
 @functools.cache
-def error_of(sampler: str, grid: str, setting: Setting, count: int, lowered: bool | None = None) -> float:
-    """Error of one of the package's samplers; ``lowered`` sets the order of a solver's last step against its rule."""
+def error_of(sampler: str, grid: str, setting: Setting, count: int, lowered: bool = False) -> float:
+    """Error of one of the package's samplers; ``lowered``: a solver's last step is of first order."""
     kind, options = SAMPLERS[sampler]
-    if lowered is not None:
-        options = {**options, "lower_order_final": False}
+    options = {**options, "lower_order_final": True} if lowered else options
     b_map = BMap.from_attenuation(nats=setting.nats)
     scheduler = kind(setting.total, "cosine", b_map, clip_sample=False, step_grid=grid, **options)
     scheduler.set_timesteps(count)
-    return error(setting, sampled_covariance(scheduler, setting, bool(lowered)))
+    return error(setting, sampled_covariance(scheduler, setting))
 
 
 @functools.cache
@@ -152,11 +151,10 @@ def ancestral_error(setting: Setting, count: int) -> float:
     return error(setting, ancestral_covariance(setting, uniform(setting.total, count)))
 
 
-def sampled_covariance(scheduler: Any, setting: Setting, lowered: bool = False) -> np.ndarray:
+def sampled_covariance(scheduler: Any, setting: Setting) -> np.ndarray:
     """What a scheduler draws: the covariance of the images before and after a step, carried from step to step.
 
-    A step is affine in the image and, for a solver that remembers, in the one before it, which is shown to it again;
-    but not, if ``lowered``, for the step that arrives at the last level: a solver without memory is of first order.
+    A step is affine in the image and, for a solver that remembers, in the one before it, which is shown to it again.
     """
     view = scheduler.bind(torch.as_tensor(DEPTH).reshape(1, 1, -1, 1))
     units = torch.eye(2 * PIXELS + 1, 2 * PIXELS, dtype=torch.float64)
@@ -166,7 +164,7 @@ def sampled_covariance(scheduler: Any, setting: Setting, lowered: bool = False) 
     noise, earlier = torch.randn(now.shape, generator=_generator(), dtype=torch.float64).numpy()[:, 0, :, 0], None
     for t in view.timesteps.tolist():
         view = view.view()
-        if earlier is not None and not (lowered and view.previous_timestep(t) == view.timesteps[-1]):
+        if earlier is not None:
             _stepped(view, earlier, before, setting)
         moved, earlier = _stepped(view, t, now, setting), t
         spread = moved[-1] / noise[-1]
