@@ -27,9 +27,12 @@ _PREFER_LINEAR = 0.03  # a linear beam is preferred although a sector overlaps b
 _COARSE, _FINE = 48, 96  # pixels along the longest side; averaging keeps the edge's position within a pixel
 _LONGEST_STEP = 0.2  # of the search, in image sizes and radians
 _STEPS = 20
+_PARALLEL = 20.0  # apex's distance of almost parallel lines, over their length
+_UPRIGHT = math.radians(3.0)  # a smaller tilt is left to the other starts
+_ROUNDING = 1e-9  # a share below this is a rounding error of the averaging
 
 
-def fit_beam(mask: Any, kind: BeamKind = "auto", spacing: Spacing = 1.0) -> Beam:
+def fit_beam(mask: Any, kind: BeamKind = "auto", spacing: Spacing = 1.0, *, ignore: Any = None) -> Beam:
     """Find the beam whose mask overlaps a field-of-view mask best (intersection over union, IoU).
 
     Sides cut off by the image's edges, holes, speckle and ragged edges are tolerated. The image's edge is no
@@ -40,6 +43,7 @@ def fit_beam(mask: Any, kind: BeamKind = "auto", spacing: Spacing = 1.0) -> Beam
         mask: (height, width), boolean or 0 and 1; 1 inside the field of view, holes filled if possible.
         kind: which beam; "auto" takes the better one, the linear one where both do (IoU within 0.03).
         spacing: distance between pixel centres; the beam has the same unit (pixels at spacing 1).
+        ignore: (height, width), 1 where the mask is no evidence, for example under a box that hides burned-in text.
 
     Returns:
         The beam, whose ``mask(mask.shape, spacing)`` reproduces ``mask``.
@@ -51,13 +55,19 @@ def fit_beam(mask: Any, kind: BeamKind = "auto", spacing: Spacing = 1.0) -> Beam
     LinearBeam(top=3.0, bottom=20.0, left=None, right=None)
     """
     inside = _check_mask(mask)
-    fits: dict[str, Callable[[Mask, Spacing], Beam]] = {"linear": _fit_linear, "sector": _fit_sector}
+    seen = _check_ignored(ignore, inside)
+    inside = inside & seen
+    fits: dict[str, Callable[[Mask, Mask, Spacing], Beam]] = {"linear": _fit_linear, "sector": _fit_sector}
     if kind not in ("auto", *fits):
         raise ValueError(f"kind must be 'auto', 'linear' or 'sector', got {kind!r}; choose one")
-    beams: list[Beam] = [fit(inside, spacing) for name, fit in fits.items() if kind in ("auto", name)]
-    overlaps = [_overlap(beam.mask(inside.shape, spacing).numpy(), inside) for beam in beams]
-    linear_will_do = overlaps[0] >= overlaps[-1] - _PREFER_LINEAR
-    beam, overlap = (beams[0], overlaps[0]) if linear_will_do else (beams[-1], overlaps[-1])
+    found: list[tuple[Beam, float]] = []
+    for name in fits if kind == "auto" else (kind,):
+        candidate = fits[name](inside, seen, spacing)
+        found.append((candidate, _overlap(candidate.mask(inside.shape, spacing).numpy() & seen, inside)))
+        if found[0][1] >= 1 - _PREFER_LINEAR:
+            break  # no other could be that much better
+    linear_will_do = found[0][1] >= found[-1][1] - _PREFER_LINEAR
+    beam, overlap = found[0] if linear_will_do else found[-1]
     if overlap < _LEAST_OVERLAP:
         raise ValueError(
             f"the overlap (IoU) of a beam with the mask must be at least {_LEAST_OVERLAP}, kind {kind!r} got "
@@ -79,19 +89,32 @@ def _check_mask(mask: Any) -> Mask:
     return values.astype(np.bool_)
 
 
+def _check_ignored(ignore: Any, inside: Mask) -> Mask:
+    """Where the mask is evidence."""
+    if ignore is None:
+        return np.ones_like(inside)
+    values = ignore.detach().cpu().as_subclass(Tensor).numpy() if isinstance(ignore, Tensor) else np.asarray(ignore)
+    if values.shape != inside.shape:
+        raise ValueError(f"ignore must have the mask's shape {inside.shape}, got {values.shape}; make it as large")
+    seen = values == 0
+    if not (inside & seen).any():
+        raise ValueError("ignore leaves nothing of the mask; ignore fewer pixels")
+    return np.asarray(seen)
+
+
 def _overlap(first: Mask, second: Mask) -> float:
     """Intersection over union of two boolean masks."""
     return float((first & second).sum() / max((first | second).sum(), 1))
 
 
-def _fit_linear(inside: Mask, spacing: Spacing) -> LinearBeam:
+def _fit_linear(inside: Mask, seen: Mask, spacing: Spacing) -> LinearBeam:
     """The rectangle of rows and columns that are filled at least half as well as the best ones."""
     row, column = check_spacing(spacing)
     height, width = inside.shape
     top, bottom, left, right = 0, height - 1, 0, width - 1
     for _ in range(3):  # rows and columns depend on one another
-        top, bottom = _filled_range(inside[:, left : right + 1].mean(1))
-        left, right = _filled_range(inside[top : bottom + 1].mean(0))
+        top, bottom = _filled_range(_share(inside[:, left : right + 1], seen[:, left : right + 1], 1))
+        left, right = _filled_range(_share(inside[top : bottom + 1], seen[top : bottom + 1], 0))
     return LinearBeam(
         top=top * row,
         bottom=None if bottom == height - 1 else max(bottom, top + 1) * row,
@@ -100,15 +123,20 @@ def _fit_linear(inside: Mask, spacing: Spacing) -> LinearBeam:
     )
 
 
+def _share(inside: Mask, seen: Mask, axis: int) -> Numbers:
+    """The share of what is seen that is inside."""
+    return np.asarray(inside.sum(axis) / np.maximum(seen.sum(axis), 1), np.float64)
+
+
 def _filled_range(share: Numbers) -> tuple[int, int]:
     """First and last index at which the profile reaches half of its top."""
     filled = np.flatnonzero(share >= 0.5 * np.quantile(share[share > 0], 0.9))
     return int(filled[0]), int(filled[-1])
 
 
-def _fit_sector(inside: Mask, spacing: Spacing) -> SectorBeam:
+def _fit_sector(inside: Mask, seen: Mask, spacing: Spacing) -> SectorBeam:
     """Refine a few starts on a coarse image and the best two of them on a finer one."""
-    coarse, fine = _Sample.of(inside, spacing, _COARSE), _Sample.of(inside, spacing, _FINE)
+    coarse, fine = _Sample.of(inside, seen, spacing, _COARSE), _Sample.of(inside, seen, spacing, _FINE)
     trials = [_refine(start, coarse, (2.0, 1.0, 0.5)) for start in _starts(coarse)]
     trials.sort(key=lambda trial: _doubt(trial, coarse, 0.5))
     trials = [_refine(trial, fine, (0.7, 0.3)) for trial in trials[:2]]
@@ -129,16 +157,17 @@ def _sector(parameters: Numbers, unit: float) -> SectorBeam:
 
 @dataclass(frozen=True)
 class _Sample:
-    """A mask averaged to few pixels: positions and pixel size over ``unit``, and the share inside."""
+    """A mask averaged to few pixels: positions and pixel size over ``unit``, the shares inside and seen."""
 
     rows: Numbers
     columns: Numbers
     inside: Numbers
+    seen: Numbers
     pixel: float
     unit: float
 
     @classmethod
-    def of(cls, inside: Mask, spacing: Spacing, longest: int) -> _Sample:
+    def of(cls, inside: Mask, seen: Mask, spacing: Spacing, longest: int) -> _Sample:
         row, column = check_spacing(spacing)
         height, width = inside.shape
         shrink = max(1.0, max(height, width) / longest)
@@ -146,8 +175,11 @@ class _Sample:
         unit = max(height * row, width * column)
         rows = ((np.arange(size[0]) + 0.5) * height / size[0] - 0.5) * row / unit
         columns = ((np.arange(size[1]) + 0.5) * width / size[1] - 0.5) * column / unit
-        share = _averaged(_averaged(inside.astype(np.float64), size[0]).T, size[1]).T
-        return cls(rows[:, None], columns[None, :], share, shrink * max(row, column) / unit, unit)
+        share, weight = (
+            _averaged(_averaged(x.astype(np.float64), size[0]).T, size[1]).T.clip(0.0, 1.0) for x in (inside, seen)
+        )
+        share = np.divide(share, weight, out=np.zeros_like(share), where=weight > _ROUNDING)
+        return cls(rows[:, None], columns[None, :], share, weight, shrink * max(row, column) / unit, unit)
 
 
 def _averaged(values: Numbers, count: int) -> Numbers:
@@ -212,12 +244,13 @@ def _descend(parameters: Numbers, sample: _Sample, softness: float) -> Numbers:
     for _ in range(_STEPS + 1):
         soft, slopes = _soft_mask(proposal, sample, softness)
         miss = soft - sample.inside
-        previous, proposed = loss, float((miss**2).sum())
+        previous, proposed = loss, float((sample.seen * miss**2).sum())
         if proposed < loss:
             parameters, loss, damping = proposal, proposed, max(0.2 * damping, 1e-6)
             # einsum, unlike @, starts no threads
-            curvature = np.einsum("ihw,jhw->ij", slopes, slopes)
-            gradient = np.einsum("ihw,hw->i", slopes, miss)
+            weighed = slopes * sample.seen
+            curvature = np.einsum("ihw,jhw->ij", weighed, slopes)
+            gradient = np.einsum("ihw,hw->i", weighed, miss)
             if previous - loss < 1e-4 * loss:
                 break
         else:
@@ -233,8 +266,9 @@ def _descend(parameters: Numbers, sample: _Sample, softness: float) -> Numbers:
 def _doubt(parameters: Numbers, sample: _Sample, softness: float) -> float:
     """One minus the soft IoU, and a little for steering: of two fits that overlap alike, the straighter."""
     soft, _ = _soft_mask(parameters, sample, softness)
+    soft, inside = soft * sample.seen, sample.inside * sample.seen
     both = (soft * sample.inside).sum()
-    return float(1 - both / (soft.sum() + sample.inside.sum() - both) + 0.02 * abs(parameters[5]))
+    return float(1 - both / (soft.sum() + inside.sum() - both) + 0.02 * abs(parameters[5]))
 
 
 def _within_sight(parameters: Numbers, sample: _Sample) -> Numbers:
@@ -267,6 +301,8 @@ def _starts(sample: _Sample) -> list[Numbers]:
         starts.append(np.array([top - near, middle, near, near + height, half, 0.0]))
     if (sides := _side_lines(inside, sample)) is not None:
         starts.append(sides)
+    if (tilted := _tilted_lines(inside, sample)) is not None:
+        starts.append(tilted)
     return starts
 
 
@@ -292,6 +328,28 @@ def _side_lines(inside: Mask, sample: _Sample) -> Numbers | None:
     near, far = np.quantile(radius, [0.01, 0.99])
     half, steering = (angle_right - angle_left) / 2, (angle_right + angle_left) / 2
     return np.array([row, column, near, far, half, steering])
+
+
+def _tilted_lines(inside: Mask, sample: _Sample) -> Numbers | None:
+    """A guess (6,) for almost parallel lines, at right angles to the straight line along the mask's top."""
+    columns = np.flatnonzero(inside.any(0))
+    ends = inside[:, columns].argmax(0)
+    seen = ends != 0  # a boundary on the image's edge is no evidence
+    if seen.sum() < 3:
+        return None
+    slope, _ = _dominant_line(sample.columns[0, columns[seen]], sample.rows[ends[seen], 0], sample.pixel)
+    steering = -math.atan(slope)
+    if abs(steering) < _UPRIGHT:
+        return None
+    along = sample.rows * math.cos(steering) + sample.columns * math.sin(steering)
+    across = sample.columns * math.cos(steering) - sample.rows * math.sin(steering)
+    top, bottom = np.quantile(along[inside], [0.01, 0.99])
+    left, right = np.quantile(across[inside], [0.01, 0.99])
+    near, middle = _PARALLEL * (bottom - top), (left + right) / 2
+    row = (top - near) * math.cos(steering) - middle * math.sin(steering)
+    column = (top - near) * math.sin(steering) + middle * math.cos(steering)
+    half = math.atan((right - left) / 2 / (near + bottom - top))
+    return np.array([row, column, near, near + bottom - top, half, steering])
 
 
 def _dominant_line(rows: Numbers, columns: Numbers, tolerance: float) -> tuple[float, float]:

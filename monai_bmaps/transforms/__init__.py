@@ -1,4 +1,4 @@
-"""MONAI transforms: frames and label maps with rows in depth, depth maps, conditioning channels."""
+"""MONAI transforms: frames and label maps with rows in depth, depth maps, conditioning channels, deformations."""
 
 from monai_bmaps.transforms.beam import BeamDepth, BeamDepthD, BeamDepthd, BeamDepthDict
 from monai_bmaps.transforms.condition import (
@@ -6,6 +6,13 @@ from monai_bmaps.transforms.condition import (
     LabelToConditionD,
     LabelToConditiond,
     LabelToConditionDict,
+)
+from monai_bmaps.transforms.deform import (
+    RandBeamDeform,
+    RandBeamDeformD,
+    RandBeamDeformd,
+    RandBeamDeformDict,
+    deformations,
 )
 from monai_bmaps.transforms.frame import LoadFrame, LoadFrameD, LoadFramed, LoadFrameDict
 
@@ -22,4 +29,9 @@ __all__ = [
     "LoadFrameD",
     "LoadFrameDict",
     "LoadFramed",
+    "RandBeamDeform",
+    "RandBeamDeformD",
+    "RandBeamDeformDict",
+    "RandBeamDeformd",
+    "deformations",
 ]

@@ -53,8 +53,9 @@ class BeamDepth(Transform):  # type: ignore[misc]
 class BeamDepthd(Transform):  # type: ignore[misc]
     """Add ``depth`` and ``sector`` to an item.
 
-    The beam is, in this order: the one given here; the item's own under ``beam_key`` (a beam or its dictionary); one
-    fitted to the item's field-of-view mask under ``sector_key``, which is then replaced by the fitted beam's. A beam
+    The beam is, in this order: the one given here; the item's own under ``beam_key`` (a beam or its dictionary); none,
+    if the item has a depth map and sector of its own, which then stay; one fitted to the item's field-of-view mask
+    under ``sector_key``, which is then replaced by the fitted beam's. A beam
     in the item is meant in the pixels of the image it stands beside: resize after this transform, or fit after
     resizing. It is taken out of the item: spatial transforms change the depth map, but not a beam.
 
@@ -69,7 +70,8 @@ class BeamDepthd(Transform):  # type: ignore[misc]
 
     Raises:
         KeyError: an item from which no beam can be had, or without ``reference_key``.
-        ValueError: a field-of-view mask of another size than the reference, or a beam that covers no pixel.
+        ValueError: a field-of-view mask or depth map of another size than the reference, or a beam that covers no
+            pixel.
     """
 
     backend = BeamDepth.backend
@@ -97,10 +99,23 @@ class BeamDepthd(Transform):  # type: ignore[misc]
         item = dict(data)
         if self.reference_key not in item:
             raise KeyError(f"the item has no {self.reference_key!r}, whose pixels count; it has {_names(item)}")
+        if self.beam is None and item.get(self.beam_key) is None and self.depth_key in item:
+            self._check_own(item)
+            return item
         beam = self._beam_of(item)
         item[self.depth_key], item[self.sector_key] = self._make(beam, item[self.reference_key])
         item.pop(self.beam_key, None)  # no batch holds beams of two kinds, nor ends that are None
         return item
+
+    def _check_own(self, item: Mapping[Hashable, Any]) -> None:
+        """Refuse a depth map that does not belong to the image beside it."""
+        size = item[self.reference_key].shape[-2:]
+        for key in (self.depth_key, self.sector_key):
+            if not isinstance(item.get(key), torch.Tensor) or item[key].shape[-2:] != size:
+                raise ValueError(
+                    f"an item with its own {self.depth_key} needs {key} as a tensor of {tuple(size)} pixels, like its "
+                    f"{self.reference_key}; load and resize it with the image"
+                )
 
     def _beam_of(self, item: Mapping[Hashable, Any]) -> Beam | Mapping[str, Any]:
         if self.beam is not None:
