@@ -10,7 +10,7 @@ from typing import Any
 
 from monai_bmaps.data.folder import stem_of
 
-_PATH_KEYS = ("image", "label", "sector", "keep")
+_PATH_KEYS = ("image", "label", "sector", "depth", "keep")
 
 
 def load_datalist(
