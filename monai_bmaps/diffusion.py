@@ -8,7 +8,7 @@ scalar diffusion keeps its form; ``1 - e^L`` is always taken with ``expm1``. Sub
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 
@@ -166,18 +166,29 @@ def ddim_step(
     return mean + _like(torch.sqrt(fresh), noise) * noise
 
 
-def half_log_snr_step(log_snr: torch.Tensor, log_snr_previous: torch.Tensor) -> torch.Tensor:
-    """``h = lambda_s - lambda_t > 0``, with ``lambda = log(a / s)``: how far one step goes towards the clean image.
+class Level(NamedTuple):
+    """What a solver's coefficients are made of at one noise level; steps meet it repeatedly and keep it."""
 
-    Args:
-        log_snr: of the current level t, see :func:`log_snr`; samplers meet each level several times and keep it.
-        log_snr_previous: of the level s stepped to.
-    """
-    return 0.5 * (log_snr_previous - log_snr)
+    log_retained: Retained
+    log_snr: torch.Tensor
+    signal: torch.Tensor
+    noise: torch.Tensor
+
+    @classmethod
+    def of(cls, log_retained: Retained) -> Level:
+        """From the retained power; for a clean image the log-SNR is +inf."""
+        noise_power = -torch.expm1(log_retained)
+        log_snr = log_retained - torch.log(noise_power)
+        return cls(log_retained, log_snr, signal_scale(log_retained), torch.sqrt(noise_power))
+
+
+def half_log_snr_step(level: Level, previous: Level) -> torch.Tensor:
+    """``h = lambda_s - lambda_t > 0``, with ``lambda = log(a / s)``: how far one step goes towards the clean image."""
+    return 0.5 * (previous.log_snr - level.log_snr)
 
 
 def solver_coefficients(
-    log_retained: Retained, log_retained_previous: Retained, h: torch.Tensor, stochastic: bool = False
+    level: Level, previous: Level, h: torch.Tensor, stochastic: bool = False
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     r"""Coefficients of ``x_s = from_noisy x_t + from_clean x_0 + fresh noise`` in DPM-Solver++, ``s`` not clean.
 
@@ -185,22 +196,21 @@ def solver_coefficients(
     DDIM; the SDE's are :math:`e^{-h} s_s / s_t`, :math:`a_s (1 - e^{-2h})` and :math:`s_s \sqrt{1 - e^{-2h}}`, which is
     ancestral sampling. Lu et al. 2022, eq. 8 and appendix A (https://arxiv.org/abs/2211.01095).
     """
-    log_ratio = 0.5 * (log_retained_previous - log_retained) - h  # of s_s to s_t, since log s = log a - lambda
+    ratio = previous.noise / level.noise
     if not stochastic:
-        return torch.exp(log_ratio), -signal_scale(log_retained_previous) * torch.expm1(-h), torch.zeros_like(h)
+        return ratio, -previous.signal * torch.expm1(-h), h.new_zeros(())
     share = -torch.expm1(-2.0 * h)
-    fresh = noise_scale(log_retained_previous) * torch.sqrt(share)
-    return torch.exp(log_ratio - h), signal_scale(log_retained_previous) * share, fresh
+    return ratio * torch.exp(-h), previous.signal * share, previous.noise * torch.sqrt(share)
 
 
-def clean_coefficients(log_retained: Retained, prediction_type: PredictionType) -> tuple[torch.Tensor, torch.Tensor]:
+def clean_coefficients(level: Level, prediction_type: PredictionType) -> tuple[torch.Tensor, torch.Tensor]:
     """Coefficients of ``x_0 = from_noisy x_t + from_output output``, as :func:`predict_clean` has them."""
     if prediction_type == "sample":
-        return torch.zeros_like(log_retained), torch.ones_like(log_retained)
+        return torch.zeros_like(level.signal), torch.ones_like(level.signal)
     if prediction_type == "v_prediction":
-        return signal_scale(log_retained), -noise_scale(log_retained)
-    inverse = 1.0 / signal_scale(log_retained.clamp(min=MIN_INVERTIBLE_LOG_RETAINED))
-    return inverse, -inverse * noise_scale(log_retained)
+        return level.signal, -level.noise
+    inverse = 1.0 / signal_scale(level.log_retained.clamp(min=MIN_INVERTIBLE_LOG_RETAINED))
+    return inverse, -inverse * level.noise
 
 
 def _combine(first_scale: torch.Tensor | float, first: Image, second_scale: torch.Tensor, second: Image) -> Image:

@@ -326,24 +326,26 @@ class BMapScheduler(Scheduler):  # type: ignore[misc]
         Raises:
             ValueError: a step outside -1..T-1, or images that do not match the bound depth.
         """
-        return self._level_and_log_snr(images, timestep)[0]
+        return self._level(images, timestep)[0]
 
     def log_snr_of(self, images: Image, timestep: int) -> torch.Tensor:
-        """The log-SNR at one step, as :meth:`level_of` has the retained power; +inf at -1, the clean image."""
-        return self._level_and_log_snr(images, timestep)[1]
+        """The log-SNR at one step; +inf at -1, the clean image."""
+        return diffusion.log_snr(self.level_of(images, timestep))
 
-    def _level_and_log_snr(self, images: Image, timestep: int) -> tuple[torch.Tensor, ...]:
+    def _level(self, images: Image, timestep: int) -> tuple[torch.Tensor, ...]:
+        """What this scheduler keeps of a level, the retained power first."""
         self._check_images(images)
         if not -1 <= timestep < self.num_train_timesteps:
             raise ValueError(f"timestep must lie in 0..{self.num_train_timesteps - 1}, got {timestep}")
         device = _table_device(images)
 
-        def level() -> tuple[Retained, torch.Tensor]:
-            steps = torch.full((1,), timestep, dtype=torch.int64, device=device)
-            log_retained = self._retained_at(steps, device)
-            return log_retained, diffusion.log_snr(log_retained)
+        def level() -> tuple[torch.Tensor, ...]:
+            return self._made_level(torch.full((1,), timestep, dtype=torch.int64, device=device), device)
 
         return self._plan.recent(("level", timestep, device), level)
+
+    def _made_level(self, steps: Timesteps, device: torch.device) -> tuple[torch.Tensor, ...]:
+        return (self._retained_at(steps, device),)
 
     def noise_level_of(self, images: Image, timestep: int, reach: float) -> torch.Tensor:
         """``clip(log SNR, -reach, reach) / reach`` at one step, ``(N or 1, 1, H, W)`` in the images' precision."""

@@ -26,7 +26,7 @@ from monai_bmaps.schedulers.base import (
 )
 from monai_bmaps.schedulers.plan import Maps
 from monai_bmaps.schedulers.step_grids import StepGrid
-from monai_bmaps.types import Image
+from monai_bmaps.types import Image, Timesteps
 
 Algorithm = Literal["ode", "sde"]
 _Memory = tuple[int, torch.Tensor]
@@ -147,7 +147,7 @@ class BMapDPMSolverScheduler(BMapScheduler):
 
     def _planned_clean(self, noisy: Image, output: Image, timestep: int) -> Image:
         def maps() -> Maps:
-            return like(noisy, *diffusion.clean_coefficients(self.level_of(noisy, timestep), self.prediction_type))  # type: ignore[arg-type]
+            return like(noisy, *diffusion.clean_coefficients(self._full_level(noisy, timestep), self.prediction_type))  # type: ignore[arg-type]
 
         from_noisy, from_output = self._plan.kept(("clean", timestep, noisy.device, noisy.dtype), maps)
         return self._limited(torch.addcmul(from_noisy * noisy, from_output, output))
@@ -156,15 +156,22 @@ class BMapDPMSolverScheduler(BMapScheduler):
         """Coefficients of ``x_t``, the clean image, fresh noise and the clean image predicted one step earlier."""
 
         def maps() -> Maps:
-            h = self._stride(noisy, timestep, following)
-            levels = self.level_of(noisy, timestep), self.level_of(noisy, following)
-            from_noisy, from_clean, fresh = diffusion.solver_coefficients(*levels, h, self.algorithm == "sde")
+            current, target = self._full_level(noisy, timestep), self._full_level(noisy, following)
+            h = diffusion.half_log_snr_step(current, target)
+            from_noisy, from_clean, fresh = diffusion.solver_coefficients(current, target, h, self.algorithm == "sde")
             if earlier is None:
-                return like(noisy, from_noisy, from_clean, fresh, torch.zeros_like(fresh))
-            share = 0.5 * h / self._stride(noisy, earlier, timestep)
+                return like(noisy, from_noisy, from_clean, fresh, h.new_zeros(()))
+            share = 0.5 * h / diffusion.half_log_snr_step(self._full_level(noisy, earlier), current)
             return like(noisy, from_noisy, from_clean * (1.0 + share), fresh, -from_clean * share)
 
         return self._plan.kept((earlier, timestep, following, self.algorithm, noisy.device, noisy.dtype), maps)
 
-    def _stride(self, noisy: Image, timestep: int, following: int) -> torch.Tensor:
-        return diffusion.half_log_snr_step(self.log_snr_of(noisy, timestep), self.log_snr_of(noisy, following))
+    def log_snr_of(self, images: Image, timestep: int) -> torch.Tensor:
+        """The log-SNR at one step; +inf at -1, the clean image."""
+        return self._full_level(images, timestep).log_snr
+
+    def _full_level(self, images: Image, timestep: int) -> diffusion.Level:
+        return diffusion.Level(*self._level(images, timestep))
+
+    def _made_level(self, steps: Timesteps, device: torch.device) -> diffusion.Level:
+        return diffusion.Level.of(self._retained_at(steps, device))
