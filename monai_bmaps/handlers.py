@@ -23,6 +23,7 @@ from monai_bmaps.pictures import Pixels, colour_labels, colour_map, side_by_side
 from monai_bmaps.transforms.frame import frame_affine
 
 try:
+    import ignite.distributed as idist
     from ignite.engine import Events
 except ImportError as error:
     raise ImportError("monai_bmaps.handlers needs ignite: pip install 'monai-bmaps[bundle]'") from error
@@ -42,7 +43,8 @@ class ResumableCheckpoint:
     """Handler that saves the whole training state every few iterations and takes it up again at the start.
 
     The file is written beside its place and moved there, so a kill at any moment leaves the last whole one. Attach it
-    after the handlers that change the state (EMA, learning rate): the file holds what they did up to its own turn.
+    after the handlers that change the state (EMA, learning rate): the file holds what they did up to its own turn. Of
+    several processes all read and the first writes.
 
     Args:
         path: the checkpoint file.
@@ -67,6 +69,8 @@ class ResumableCheckpoint:
 
     def save(self, engine: Any) -> None:
         """Write the checkpoint."""
+        if idist.get_rank() > 0:
+            return
         content = {name: part.state_dict() for name, part in self.state.items()}
         content["iteration"] = engine.state.iteration
         with replacing(self.path) as partial:
@@ -150,7 +154,9 @@ class SampleGrid:
         engine.add_event_handler(Events.EPOCH_COMPLETED(every=self.interval), self)
 
     def __call__(self, engine: Any) -> None:
-        """Draw, write and log."""
+        """Draw, write and log; of several processes only the first does."""
+        if idist.get_rank() > 0:
+            return
         from torch.utils.tensorboard import SummaryWriter
 
         def batch(key: str) -> torch.Tensor:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,24 +14,52 @@ import torch
 from monai.engines import DiffusionPrepareBatch
 from torch import nn
 
+from monai_bmaps.draws import DRAW_KEY
 from monai_bmaps.files import replacing
 from monai_bmaps.schedulers.base import BMapScheduler
 from monai_bmaps.types import Image, Timesteps
 
 
+@dataclass(frozen=True)
+class DenoisingTask:
+    """What the network was asked at one iteration, whole: losses per pixel need more than a target.
+
+    Args:
+        scheduler: bound to the batch's depth maps.
+        clean: images ``(N, C, H, W)``.
+        noise: standard normal, as ``clean``.
+        timesteps: ``(N,)`` int64.
+    """
+
+    scheduler: BMapScheduler
+    clean: Image
+    noise: Image
+    timesteps: Timesteps
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.clean)
+
+    @cached_property
+    def target(self) -> Image:
+        """What the network should have output."""
+        return self.scheduler.get_target(self.clean, self.noise, self.timesteps)
+
+
 class BMapPrepareBatch(DiffusionPrepareBatch):  # type: ignore[misc]
-    """From a batch of items to network input, target and the keywords of ``BMapDiffusionInferer``.
+    """From a batch of items to network input, task and the keywords of ``BMapDiffusionInferer``.
+
+    Where the items hold the seed of their draw (:class:`monai_bmaps.draws.DrawLoader`), each image's step, noise and
+    dropped label follow from it, whatever the batch, device or process; else they come from PyTorch's generator.
 
     Args:
         scheduler: decides the target (epsilon, sample or v, per pixel).
         seg_name: key of the condition channels ``(N, classes, H, W)``; ``None`` for unconditional training.
         depth_name: key of the depth maps ``(N, 1, H, W)``.
         label_dropout: share of images whose condition is blanked to zeros, so that guidance can be used later.
-        seed: draw the same noise and evenly spaced steps at every call, so that a validation loss can be compared
-            between epochs, and keep every label; ``None`` draws afresh, for training.
 
     Raises:
-        ValueError: ``label_dropout`` outside [0, 1], or a scheduler with a learned variance.
+        ValueError: ``label_dropout`` outside [0, 1].
     """
 
     def __init__(
@@ -37,41 +68,14 @@ class BMapPrepareBatch(DiffusionPrepareBatch):  # type: ignore[misc]
         seg_name: str | None = "seg",
         depth_name: str = "depth",
         label_dropout: float = 0.0,
-        seed: int | None = None,
     ) -> None:
         super().__init__(num_train_timesteps=scheduler.num_train_timesteps)
         if not 0.0 <= label_dropout <= 1.0:
             raise ValueError(f"label_dropout must lie in [0, 1], got {label_dropout}")
-        if getattr(scheduler, "variance_type", "").startswith("learned"):
-            raise ValueError(
-                f"variance_type {scheduler.variance_type!r} needs a loss of its own for the variance channels, which "
-                "this target does not train; train with a fixed variance"
-            )
         self.scheduler = scheduler
         self.seg_name = seg_name
         self.depth_name = depth_name
         self.label_dropout = label_dropout
-        self.seed = seed
-
-    def get_noise(self, images: Image) -> Image:
-        """Standard normal noise."""
-        if self.seed is None:
-            return torch.randn_like(images)
-        generator = torch.Generator().manual_seed(self.seed)
-        return torch.randn(images.shape, generator=generator, dtype=images.dtype).to(images.device)
-
-    def get_timesteps(self, images: Image) -> Timesteps:
-        """Uniform steps; with a seed, the middles of N equal parts of the chain."""
-        if self.seed is None:
-            return torch.randint(0, self.num_train_timesteps, (len(images),), device=images.device)
-        middles = (torch.arange(len(images), device=images.device) + 0.5) / len(images)
-        return torch.as_tensor((middles * self.num_train_timesteps).long())
-
-    def get_kept(self, images: Image) -> torch.Tensor:
-        """Which images keep their condition, ``(N,)`` bool; all of them with a seed."""
-        if self.seed is not None or self.label_dropout == 0.0:
-            return torch.ones(len(images), dtype=torch.bool, device=images.device)
-        return torch.rand(len(images), device=images.device) >= self.label_dropout
 
     def __call__(
         self,
@@ -79,8 +83,8 @@ class BMapPrepareBatch(DiffusionPrepareBatch):  # type: ignore[misc]
         device: str | torch.device | None = None,
         non_blocking: bool = False,
         **kwargs: Any,
-    ) -> tuple[Image, Image, tuple[()], dict[str, torch.Tensor]]:
-        """Images, target, no positional arguments, and ``noise``, ``timesteps``, ``depth``, ``seg``."""
+    ) -> tuple[Image, DenoisingTask, tuple[()], dict[str, torch.Tensor]]:
+        """Images, task, no positional arguments, and ``noise``, ``timesteps``, ``depth``, ``seg``."""
 
         def moved(key: str) -> torch.Tensor:
             if key not in batchdata:
@@ -89,12 +93,25 @@ class BMapPrepareBatch(DiffusionPrepareBatch):  # type: ignore[misc]
             return plain.to(device, non_blocking=non_blocking, **kwargs)
 
         images, depth = moved("image"), moved(self.depth_name)
-        noise, timesteps = self.get_noise(images), self.get_timesteps(images)
-        target = self.scheduler.bind(depth).get_target(images, noise, timesteps)
+        noise, shares = self._random(images, batchdata.get(DRAW_KEY))
+        timesteps = (shares[:, 0] * self.num_train_timesteps).long().clamp(max=self.num_train_timesteps - 1)
+        task = DenoisingTask(self.scheduler.bind(depth), images, noise, timesteps)
         keywords = {"noise": noise, "timesteps": timesteps, "depth": depth}
         if self.seg_name is not None:
-            keywords["seg"] = moved(self.seg_name) * self.get_kept(images).reshape(-1, 1, 1, 1)
-        return images, target, (), keywords
+            kept = shares[:, 1] >= self.label_dropout
+            keywords["seg"] = moved(self.seg_name) * kept.reshape(-1, 1, 1, 1)
+        return images, task, (), keywords
+
+    def _random(self, images: Image, seeds: torch.Tensor | None) -> tuple[Image, torch.Tensor]:
+        """Noise, and two uniform numbers per image: one for its step, one for whether its label is dropped."""
+        if seeds is None:
+            uniform = torch.rand(len(images), 2, dtype=torch.float64, device=images.device)
+            return torch.randn_like(images), uniform
+        # on the CPU, so that a draw is the same on every device
+        generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
+        noise = [torch.randn(images.shape[1:], generator=generator, dtype=images.dtype) for generator in generators]
+        shares = [torch.rand(2, generator=generator, dtype=torch.float64) for generator in generators]
+        return torch.stack(noise).to(images.device), torch.stack(shares).to(images.device)
 
 
 class SynthesisPrepareBatch:
@@ -142,6 +159,33 @@ class SynthesisPrepareBatch:
         if self.keep_name in batchdata:
             keywords["keep"] = moved(self.keep_name) > 0
         return moved(self.seg_name), None, (), keywords
+
+
+def process_device() -> torch.device:
+    """This process's own GPU under ``torchrun``, or the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    return torch.device("cpu")
+
+
+def join_processes(device: torch.device) -> None:
+    """Join the processes that ``torchrun`` started: NCCL between GPUs, gloo between CPUs.
+
+    Raises:
+        RuntimeError: not started by ``torchrun``.
+    """
+    if "RANK" not in os.environ:
+        raise RuntimeError(
+            "several processes are started by torchrun: torchrun --nproc_per_node=2 -m monai.bundle run ..."
+        )
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+
+
+def is_first_process() -> bool:
+    """Whether this process is the one that writes files."""
+    return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
 
 
 def save_weights(network: nn.Module, path: str | Path, dtype: torch.dtype = torch.float16) -> Path:

@@ -29,7 +29,10 @@ ALLOWED = {
     "metrics": {"types"},
     "pictures": {"types"},
     "data": {"files", "geometry", "types"},
-    "training": {*_CORE, "files", "schedulers", "inferers"},
+    "draws": set(),
+    "training": {*_CORE, "draws", "files", "schedulers", "inferers"},
+    "losses": {*_CORE, "schedulers", "training"},
+    "supervision": {"draws", "files"},
     "handlers": {*_CORE, "files", "schedulers", "inferers", "pictures", "transforms"},
 }
 READERS = {"camus", "segthy", "folder", "datalist", "split"}

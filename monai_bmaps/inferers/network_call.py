@@ -13,7 +13,7 @@ from monai_bmaps.acceleration import fast_dtype
 from monai_bmaps.schedulers.base import BMapScheduler
 from monai_bmaps.types import Image, Timesteps
 
-Conditioning = Literal["concat", "spade"]
+Conditioning = Literal["concat", "spade", "none"]
 Network = Callable[..., Image]
 
 MAX_LOG_SNR = 10.0

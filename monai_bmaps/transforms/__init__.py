@@ -15,12 +15,14 @@ from monai_bmaps.transforms.deform import (
     deformations,
 )
 from monai_bmaps.transforms.frame import LoadFrame, LoadFrameD, LoadFramed, LoadFrameDict
+from monai_bmaps.transforms.pipelines import DrawingFrames, TrainingFrames
 
 __all__ = [
     "BeamDepth",
     "BeamDepthD",
     "BeamDepthDict",
     "BeamDepthd",
+    "DrawingFrames",
     "LabelToCondition",
     "LabelToConditionD",
     "LabelToConditionDict",
@@ -33,5 +35,6 @@ __all__ = [
     "RandBeamDeformD",
     "RandBeamDeformDict",
     "RandBeamDeformd",
+    "TrainingFrames",
     "deformations",
 ]

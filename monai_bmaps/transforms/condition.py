@@ -20,7 +20,7 @@ class LabelToCondition(Transform):  # type: ignore[misc]
     """One-hot channels of a label map and its sector.
 
     Args:
-        num_labels: number K of anatomical labels; the result has K + 2 channels.
+        num_labels: number K of anatomical labels; the result has K + 2 channels. 0 leaves the field of view alone.
 
     Example:
         >>> labels, sector = torch.tensor([[[0, 1], [2, 1]]]), torch.tensor([[[1, 1], [1, 0]]])
@@ -32,8 +32,8 @@ class LabelToCondition(Transform):  # type: ignore[misc]
     backend = (TransformBackends.TORCH,)
 
     def __init__(self, num_labels: int) -> None:
-        if num_labels < 1:
-            raise ValueError(f"num_labels must be at least 1, got {num_labels}")
+        if num_labels < 0:
+            raise ValueError(f"num_labels must be at least 0, got {num_labels}")
         self.num_labels = num_labels
 
     def __call__(self, label: torch.Tensor, sector: torch.Tensor) -> torch.Tensor:
@@ -66,7 +66,7 @@ class LabelToConditiond(MapTransform):  # type: ignore[misc]
 
     Args:
         keys: label maps.
-        num_labels: number K of anatomical labels.
+        num_labels: number K of anatomical labels; with 0 an item needs no label map.
         sector_key: field of view of the item, from ``BeamDepthd``.
         output_key: where the condition goes; only with one key. ``None`` replaces the label map.
         allow_missing_keys: skip keys an item lacks.
@@ -92,6 +92,8 @@ class LabelToConditiond(MapTransform):  # type: ignore[misc]
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return the item with its condition."""
         item = dict(data)
+        if self._convert.num_labels == 0:
+            item |= {key: torch.zeros_like(item[self.sector_key]) for key in self.keys}
         for key in self.key_iterator(item):
             item[self.output_key or key] = self._convert(item[key], item[self.sector_key])
         return item
