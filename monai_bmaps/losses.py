@@ -61,10 +61,13 @@ class BMapDiffusionLoss(nn.Module):
             task: what the network was asked.
 
         Raises:
-            ValueError: as many channels as neither has.
+            ValueError: another number of channels, or ``variance_type="learned"``.
         """
         scheduler = task.scheduler
-        learned = getattr(scheduler, "variance_type", "") == "learned_range"
+        variance_type = getattr(scheduler, "variance_type", "")
+        if variance_type == "learned":
+            raise ValueError("variance_type 'learned' can be sampled with but is not trained here; use 'learned_range'")
+        learned = variance_type == "learned_range"
         expected = task.clean.shape[1] * (2 if learned else 1)
         if output.shape[1] != expected:
             raise ValueError(f"the network must output {expected} channels for {scheduler}, got {output.shape[1]}")

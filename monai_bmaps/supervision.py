@@ -140,7 +140,7 @@ class TrainingGuard:
 
     def check(self, engine: Any) -> None:
         """Refuse a loss that is not finite, before its gradient is taken."""
-        loss = engine.state.output["loss"]
+        loss = engine.state.output["loss"].detach()
         if bool(torch.isfinite(loss)):
             return
         batch = engine.state.batch

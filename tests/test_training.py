@@ -1,4 +1,4 @@
-"""Targets, dropped labels and repeatable draws; the learning rate; released weights."""
+"""Tasks, dropped labels and repeatable draws; the learning rate; released weights."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from torch import nn
 
 from monai_bmaps import BMap, BMapDDIMScheduler, BMapDDPMScheduler, BMapDiffusionInferer
 from monai_bmaps import training as module
+from monai_bmaps.losses import BMapDiffusionLoss
 from monai_bmaps.training import BMapPrepareBatch, linear_anneal, load_weights, save_weights
 
 Maker = Callable[..., nn.Module]
@@ -53,24 +54,24 @@ def scales(scheduler: BMapDDPMScheduler, keywords: Mapping[str, torch.Tensor]) -
 def test_the_target_is_the_prediction_types_own_at_every_pixel(prediction_type: str) -> None:
     scheduler, batch = scheduler_for(prediction_type), batch_of(4)
     torch.manual_seed(0)
-    images, target, _, keywords = BMapPrepareBatch(scheduler)(batch)
+    images, task, _, keywords = BMapPrepareBatch(scheduler)(batch)
     a, s = scales(scheduler, keywords)
     expected = {
         "epsilon": keywords["noise"].double(),
         "sample": images.double(),
         "v_prediction": a * keywords["noise"] - s * images,
     }[prediction_type]
-    torch.testing.assert_close(target.double(), expected, atol=1e-6, rtol=1e-5)  # the target is float32
+    torch.testing.assert_close(task.target.double(), expected, atol=1e-6, rtol=1e-5)  # the target is float32
 
 
 def test_images_depth_and_segmentation_are_the_batchs_as_plain_tensors() -> None:
     batch = batch_of(3)
-    images, target, positional, keywords = BMapPrepareBatch(scheduler_for("epsilon"))(batch)
+    images, task, positional, keywords = BMapPrepareBatch(scheduler_for("epsilon"))(batch)
     assert torch.equal(images, batch["image"].as_tensor())
     assert torch.equal(keywords["depth"], batch["depth"].as_tensor())
     assert torch.equal(keywords["seg"], batch["seg"].as_tensor())
     assert positional == ()
-    assert {type(x) for x in (images, target, *keywords.values())} == {torch.Tensor}
+    assert {type(x) for x in (images, task.target, *keywords.values())} == {torch.Tensor}
 
 
 def test_unconditional_training_has_no_segmentation() -> None:
@@ -96,19 +97,13 @@ def test_labels_of_this_share_of_images_are_blanked_as_a_whole(share: float) -> 
     assert float(blank.float().mean()) == pytest.approx(share, abs=4 * spread)  # four standard deviations
 
 
-def test_a_seeded_batch_keeps_every_label() -> None:
-    batch = batch_of(8)
-    seg = BMapPrepareBatch(scheduler_for("epsilon"), label_dropout=1.0, seed=0)(batch)[3]["seg"]
-    assert torch.equal(seg, batch["seg"].as_tensor())
-
-
 @pytest.mark.parametrize("share", [-0.1, 1.1])
 def test_a_share_outside_zero_and_one_is_refused(share: float) -> None:
     with pytest.raises(ValueError, match=rf"label_dropout must lie in \[0, 1\], got {share}"):
         BMapPrepareBatch(scheduler_for("epsilon"), label_dropout=share)
 
 
-def test_without_a_seed_every_call_draws_anew() -> None:
+def test_without_draws_every_call_draws_anew() -> None:
     torch.manual_seed(0)
     prepare = BMapPrepareBatch(scheduler_for("epsilon"))
     first, second = (prepare(batch_of(8))[3] for _ in range(2))
@@ -116,31 +111,35 @@ def test_without_a_seed_every_call_draws_anew() -> None:
     assert not torch.equal(first["timesteps"], second["timesteps"])
 
 
-def test_without_a_seed_steps_cover_the_whole_chain_evenly() -> None:
+@pytest.mark.parametrize("drawn", [False, True])
+def test_steps_cover_the_whole_chain_evenly(drawn: bool) -> None:
     torch.manual_seed(0)
-    steps = BMapPrepareBatch(scheduler_for("epsilon")).get_timesteps(torch.zeros(5000, 1, 1, 1))
+    batch = {"image": torch.zeros(5000, 1, 1, 1), "depth": torch.zeros(1, 1, 1, 1), "draw": torch.arange(5000)}
+    prepare = BMapPrepareBatch(scheduler_for("epsilon"), seg_name=None)
+    steps = prepare({key: value for key, value in batch.items() if drawn or key != "draw"})[3]["timesteps"]
     assert (int(steps.min()), int(steps.max())) == (0, 99)
     assert float(steps.double().mean()) == pytest.approx(49.5, abs=1.7)  # four standard errors of a uniform mean
 
 
-def test_a_seed_gives_the_same_noise_and_steps_at_every_call_whatever_was_drawn_before() -> None:
-    prepare = BMapPrepareBatch(scheduler_for("v_prediction"), seed=3)
-    drawn = []
-    for state in (0, 1):
-        torch.manual_seed(state)
-        drawn.append(prepare(batch_of(5))[3])
-    assert torch.equal(drawn[0]["noise"], drawn[1]["noise"])
-    assert torch.equal(drawn[0]["timesteps"], drawn[1]["timesteps"])
+def drawn_batch(seeds: list[int]) -> dict[str, torch.Tensor]:
+    return {
+        **{key: value[:1].expand(len(seeds), -1, -1, -1) for key, value in batch_of(2).items()},
+        "draw": torch.tensor(seeds),
+    }
 
 
-def test_another_seed_gives_other_noise() -> None:
-    first, second = (BMapPrepareBatch(scheduler_for("epsilon"), seed=seed)(batch_of(2))[3] for seed in (3, 4))
-    assert not torch.equal(first["noise"], second["noise"])
+def test_a_draw_has_the_same_noise_step_and_label_in_any_batch_whatever_was_drawn_before() -> None:
+    prepare = BMapPrepareBatch(scheduler_for("v_prediction"), label_dropout=0.5)
+    whole = prepare(drawn_batch([5, 6, 7, 8]))[3]
+    torch.manual_seed(1)
+    parts = [prepare(drawn_batch(seeds))[3] for seeds in ([5], [6, 7], [8])]
+    for key in ("noise", "timesteps", "seg"):
+        assert torch.equal(whole[key], torch.cat([part[key] for part in parts]))
 
 
-def test_seeded_steps_are_the_middles_of_equal_parts_of_the_chain() -> None:
-    prepare = BMapPrepareBatch(scheduler_for("epsilon"), seed=3)
-    assert prepare(batch_of(4))[3]["timesteps"].tolist() == [12, 37, 62, 87]
+def test_other_draws_have_other_noise() -> None:
+    keywords = BMapPrepareBatch(scheduler_for("epsilon"))(drawn_batch([3, 4]))[3]
+    assert not torch.equal(keywords["noise"][0], keywords["noise"][1])
 
 
 # a training
@@ -153,9 +152,9 @@ def test_a_few_iterations_of_training_lower_the_loss_at_fixed_noise_and_steps(ti
     network, batch = tiny_unet(1 + CLASSES + 1), batch_of(8)
 
     def loss() -> float:
-        images, target, _, keywords = BMapPrepareBatch(scheduler, seed=0)(batch)
+        images, task, _, keywords = BMapPrepareBatch(scheduler)({**batch, "draw": torch.arange(8)})
         with torch.no_grad():
-            return float(nn.functional.mse_loss(inferer(images, network, **keywords), target))
+            return float(BMapDiffusionLoss()(inferer(images, network, **keywords), task))
 
     before = loss()
     SupervisedTrainer(
@@ -164,7 +163,7 @@ def test_a_few_iterations_of_training_lower_the_loss_at_fixed_noise_and_steps(ti
         train_data_loader=DataLoader([{key: value[k] for key, value in batch.items()} for k in range(8)], batch_size=8),
         network=network,
         optimizer=torch.optim.AdamW(network.parameters(), lr=5e-3),
-        loss_function=nn.MSELoss(),
+        loss_function=BMapDiffusionLoss(),
         inferer=inferer,
         prepare_batch=BMapPrepareBatch(scheduler, label_dropout=0.1),
         decollate=False,
@@ -300,11 +299,6 @@ def test_a_pointer_to_weights_kept_elsewhere_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no file of weights; fetch it again"):
         load_weights(nn.Linear(3, 2), tmp_path / "model.pt")
 
-
-@pytest.mark.parametrize("variance", ["learned", "learned_range"])
-def test_a_learned_variance_is_not_trained_by_half(variance: str) -> None:
-    with pytest.raises(ValueError, match="needs a loss of its own"):
-        BMapPrepareBatch(BMapDDPMScheduler(10, variance_type=variance))
 
 
 def test_a_batch_without_its_depth_says_what_it_has() -> None:

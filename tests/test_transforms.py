@@ -260,9 +260,15 @@ def test_label_and_sector_of_other_shapes_are_refused(label: tuple[int, ...], se
         LabelToCondition(3)(torch.zeros(label), torch.ones(sector))
 
 
-def test_no_labels_at_all_are_refused() -> None:
-    with pytest.raises(ValueError, match="at least 1, got 0"):
-        LabelToCondition(0)
+def test_a_negative_number_of_labels_is_refused() -> None:
+    with pytest.raises(ValueError, match="num_labels must be at least 0, got -1"):
+        LabelToCondition(num_labels=-1)
+
+
+def test_unlabelled_items_are_conditioned_on_the_field_of_view() -> None:
+    sector = torch.tensor([[[0.0, 1.0, 1.0], [1.0, 0.0, 1.0]]])
+    seg = LabelToConditiond("label", num_labels=0)({"sector": sector})["seg"]
+    assert torch.equal(seg, torch.cat([1 - sector, sector]))
 
 
 def test_the_condition_keeps_the_label_maps_affine() -> None:
