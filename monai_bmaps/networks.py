@@ -43,6 +43,11 @@ def use_plain_modulation(block: SPADE) -> None:
             del convolution.adn
 
 
+def has_plain_modulation(block: SPADE) -> bool:
+    """Whether ``gamma`` and ``beta`` of a SPADE block are plain convolutions."""
+    return not any(hasattr(convolution, "adn") for convolution in (block.mlp_gamma, block.mlp_beta))
+
+
 class PatchUNet(nn.Module):
     """Run a network on ``patch_size x patch_size`` pixel patches folded into channels (space to depth).
 

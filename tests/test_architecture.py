@@ -23,6 +23,7 @@ ALLOWED = {
     "diffusion": {"types"},
     "schedulers": _CORE,
     "networks": {"types"},
+    "conversion": {"networks"},
     "acceleration": {"types"},
     "inferers": {*_CORE, "acceleration", "schedulers"},
     "transforms": {"geometry", "types"},
@@ -94,6 +95,11 @@ def test_the_mathematics_never_imports_monai(path: Path) -> None:
 @pytest.mark.parametrize("path", MODULES, ids=named)
 def test_no_module_needs_an_application_or_a_plotting_library_to_be_imported(path: Path) -> None:
     assert not roots(path, everywhere=False) & FOREIGN
+
+
+@pytest.mark.parametrize("path", MODULES, ids=named)
+def test_no_module_imports_the_archived_package_whose_weights_we_convert(path: Path) -> None:
+    assert "generative" not in roots(path)
 
 
 @pytest.mark.parametrize("path", [p for p in MODULES if component(p) == "data" and p.stem in READERS], ids=named)
