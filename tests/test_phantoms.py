@@ -17,7 +17,7 @@ from monai_bmaps.data.phantoms import (
     heart_labels,
     main,
     thyroid_labels,
-    write_heart_items,
+    write_items,
 )
 from monai_bmaps.geometry import LinearBeam, SectorBeam, beam_from_dict
 
@@ -212,7 +212,7 @@ def read(path) -> torch.Tensor:
 
 
 def test_written_hearts_are_read_back_with_their_beams_and_labels(tmp_path):
-    write_heart_items(tmp_path, 4, shape=(48, 56), seed=3)
+    write_items(tmp_path, 4, shape=(48, 56), seed=3)
     items = json.loads((tmp_path / "dataset.json").read_text())["test"]
     assert [item["label"] for item in items] == [f"labels/heart_{k}.png" for k in (1, 2, 3, 4)]
     for item in items:
@@ -223,14 +223,14 @@ def test_written_hearts_are_read_back_with_their_beams_and_labels(tmp_path):
 
 
 def test_four_written_hearts_show_every_view_at_every_phase(tmp_path):
-    items = write_heart_items(tmp_path, 4, shape=(32, 32))
+    items = write_items(tmp_path, 4, shape=(32, 32))
     assert sorted((item["view"], item["phase"]) for item in items) == sorted(CASES)
     assert [item["view"] for item in items] == ["4CH", "2CH"] * 2
 
 
 def test_a_written_heart_depends_on_its_seed_and_number_alone(tmp_path):
     for folder, count, seed in (("few", 1, 5), ("many", 3, 5), ("other", 1, 6)):
-        write_heart_items(tmp_path / folder, count, shape=(48, 48), seed=seed)
+        write_items(tmp_path / folder, count, shape=(48, 48), seed=seed)
     few, many, other = ((tmp_path / x / "labels" / "heart_1.png").read_bytes() for x in ("few", "many", "other"))
     assert few == many
     assert few != other
@@ -240,7 +240,7 @@ def test_hearts_that_are_there_are_kept_unless_overwriting_is_asked_for(tmp_path
     main([str(tmp_path), "--count", "2", "--size", "32"])
     before = (tmp_path / "dataset.json").read_bytes()
     with pytest.raises(FileExistsError, match=r"dataset\.json.*overwrite"):
-        write_heart_items(tmp_path, 2, shape=(32, 32), seed=1)
+        write_items(tmp_path, 2, shape=(32, 32), seed=1)
     assert (tmp_path / "dataset.json").read_bytes() == before
     main([str(tmp_path), "--count", "2", "--size", "32", "--seed", "1", "--overwrite"])
     assert (tmp_path / "dataset.json").read_bytes() != before
@@ -250,12 +250,12 @@ def test_a_single_label_map_in_the_way_stops_before_anything_is_written(tmp_path
     (tmp_path / "labels").mkdir()
     (tmp_path / "labels" / "heart_2.png").write_bytes(b"mine")
     with pytest.raises(FileExistsError, match="heart_2"):
-        write_heart_items(tmp_path, 2, shape=(32, 32))
+        write_items(tmp_path, 2, shape=(32, 32))
     assert [p.name for p in tmp_path.rglob("*.*")] == ["heart_2.png"]
 
 
 def test_writing_leaves_no_partial_files_behind(tmp_path):
-    write_heart_items(tmp_path, 1, shape=(32, 32))
+    write_items(tmp_path, 1, shape=(32, 32))
     assert sorted(p.name for p in tmp_path.rglob("*")) == ["dataset.json", "heart_1.png", "labels"]
 
 
@@ -268,4 +268,4 @@ def test_the_command_refuses_with_the_reason_and_no_traceback(tmp_path, capsys):
 @pytest.mark.parametrize("change", [{"count": 0}, {"seed": -1}])
 def test_impossible_counts_and_seeds_are_refused(tmp_path, change):
     with pytest.raises(ValueError, match="count must be at least 1 and seed at least 0"):
-        write_heart_items(tmp_path, **change)
+        write_items(tmp_path, **change)

@@ -300,7 +300,6 @@ def test_a_pointer_to_weights_kept_elsewhere_is_refused(tmp_path: Path) -> None:
         load_weights(nn.Linear(3, 2), tmp_path / "model.pt")
 
 
-
 def test_a_batch_without_its_depth_says_what_it_has() -> None:
     batch = batch_of(1)
     del batch["depth"]

@@ -1,8 +1,8 @@
-"""Procedural label maps of the apical heart and the thyroid: small, free of patients, with their beams.
+"""Procedural label maps of the apical heart and the thyroid, and convex fields of view: small, free of patients.
 
 Anatomy lives in the beam's own coordinates, so one drawing serves every image shape. The heart's mean shapes were
 measured on the label maps of CAMUS (Leclerc et al., IEEE TMI 38(9), 2019, https://doi.org/10.1109/TMI.2019.2900516):
-means only, no pixels. ``python -m monai_bmaps.data.phantoms FOLDER`` writes hearts and their beams as files.
+means only, no pixels. ``python -m monai_bmaps.data.phantoms FOLDER`` writes label maps and their beams as files.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 from PIL import Image
@@ -24,6 +24,7 @@ from monai_bmaps.geometry import LinearBeam, SectorBeam
 
 View: TypeAlias = Literal["4CH", "2CH"]
 Phase: TypeAlias = Literal["ED", "ES"]
+Kind: TypeAlias = Literal["heart", "thyroid", "convex"]
 _Pair: TypeAlias = tuple[float, float]
 
 VIEWS: tuple[View, ...] = ("4CH", "2CH")
@@ -106,6 +107,24 @@ def thyroid_beam(shape: Sequence[int] = (128, 128)) -> LinearBeam:
     return LinearBeam(top=0, bottom=height - 1, left=0, right=width - 1)
 
 
+def convex_beam(shape: Sequence[int] = (96, 96), *, generator: Generator | None = None) -> SectorBeam:
+    """A curvilinear array over the image's width, as in abdominal and obstetric scans cropped to the beam.
+
+    Args:
+        shape: (height, width) of the image in pixels, at least 16 each.
+        generator: varies the half angle (35 degrees without it) and the curvature of the face, on the CPU.
+    """
+    height, width = _checked_shape(shape)
+    z = _draws(2, generator)
+    half_angle = 35.0 + 3.0 * max(-2.0, min(2.0, z[0]))
+    share = 0.3 + 0.03 * max(-2.0, min(2.0, z[1]))  # of the far radius, where the face is
+    sine, cosine = math.sin(math.radians(half_angle)), math.cos(math.radians(half_angle))
+    far = min(0.5 * (width - 1) / sine, (height - 1) / (1.0 - share * cosine))
+    return SectorBeam(
+        apex=(-share * cosine * far, (width - 1) / 2), radii=(share * far, far), half_angle_deg=half_angle
+    )
+
+
 def heart_labels(
     shape: Sequence[int] = (128, 128),
     *,
@@ -171,74 +190,93 @@ def thyroid_labels(shape: Sequence[int] = (128, 128), *, generator: Generator | 
     return torch.where(jugular < 0, 3, torch.where(carotid < 0, 2, labels))
 
 
-def write_heart_items(
+def write_items(
     folder: str | Path,
     count: int = 4,
     *,
+    kind: Kind = "heart",
     shape: Sequence[int] = (128, 128),
     seed: int = 0,
     overwrite: bool = False,
 ) -> list[dict[str, Any]]:
-    """Write hearts as ``labels/heart_1.png``, ... and their beams as ``dataset.json``, which comes last.
+    """Write ``labels/heart_1.png``, ... and their beams as ``dataset.json``, which comes last.
 
-    The k-th heart depends on the seed and k alone. Views alternate with every heart, phases with every second.
+    The k-th item depends on the seed and k alone. Views of the heart alternate with every item, phases with every
+    second.
 
     Args:
         folder: where to; made if missing.
-        count: how many hearts, at least 1; four show every view at every phase.
+        count: how many items, at least 1; four hearts show every view at every phase.
+        kind: ``"heart"``; ``"thyroid"``, of which the gland alone is labelled; ``"convex"``, fields of view
+            (``sectors/convex_1.png``, ...) without labels.
         shape: (height, width) in pixels, at least 16 each.
         seed: of the anatomies and fans, at least 0.
         overwrite: whether files of these names may be replaced; others are left alone.
 
     Returns:
         The items that ``dataset.json`` lists under ``test``:
-        ``name``, ``label`` (path relative to ``folder``, 8-bit PNG, 0 to 3),
-        ``beam`` (``beam.to_dict()``, in pixels), ``view`` and ``phase`` of each heart.
+        ``name``, ``label`` or ``sector`` (path relative to ``folder``, 8-bit PNG),
+        ``beam`` (``beam.to_dict()``, in pixels), and of hearts ``view`` and ``phase``.
 
     Raises:
         FileExistsError: a file is there already and ``overwrite`` is false; then nothing is written.
-        ValueError: the count or seed is too small, or the shape.
+        ValueError: the count or seed is too small, the kind unknown, or the shape.
     """
     if count < 1 or seed < 0:
         raise ValueError(f"count must be at least 1 and seed at least 0, got {count} and {seed}")
+    if kind not in get_args(Kind):
+        raise ValueError(f"kind must be one of {', '.join(get_args(Kind))}, got {kind!r}")
     size, folder = _checked_shape(shape), Path(folder)
-    index, names = folder / "dataset.json", [f"heart_{k + 1}" for k in range(count)]
-    labels = [f"labels/{name}.png" for name in names]
-    if not overwrite and (present := [str(p) for p in (index, *(folder / x for x in labels)) if p.exists()]):
+    key = "sector" if kind == "convex" else "label"
+    index, names = folder / "dataset.json", [f"{kind}_{k + 1}" for k in range(count)]
+    maps = [f"{key}s/{name}.png" for name in names]
+    if not overwrite and (present := [str(p) for p in (index, *(folder / x for x in maps)) if p.exists()]):
         raise FileExistsError(
             f"{', '.join(present[:3])} exist already; choose another folder or overwrite (--overwrite)"
         )
     items = []
-    for k, (name, label) in enumerate(zip(names, labels, strict=True)):
-        generator = Generator().manual_seed(seed * 1_000_003 + k)
-        view, phase = VIEWS[k % 2], PHASES[k // 2 % 2]
-        beam = heart_beam(size, generator=generator)
-        drawn = heart_labels(size, view=view, phase=phase, generator=generator, beam=beam)
-        with replacing(folder / label) as partial:
+    for k, (name, path) in enumerate(zip(names, maps, strict=True)):
+        drawn, item = _draw_item(kind, size, k, Generator().manual_seed(seed * 1_000_003 + k))
+        with replacing(folder / path) as partial:
             Image.fromarray(drawn.to(torch.uint8).numpy()).save(partial)
-        items.append({"name": name, "label": label, "beam": beam.to_dict(), "view": view, "phase": phase})
+        items.append({"name": name, key: path, **item})
     with replacing(index) as partial:
         partial.write_text(json.dumps({"test": items}, indent=2) + "\n")
     return items
 
 
+def _draw_item(kind: Kind, size: tuple[int, int], number: int, generator: Generator) -> tuple[Tensor, dict[str, Any]]:
+    """A label map (or field of view) and what its item says beside it."""
+    if kind == "thyroid":
+        labels = thyroid_labels(size, generator=generator)
+        return (labels == 1).long(), {"beam": thyroid_beam(size).to_dict()}
+    if kind == "convex":
+        convex = convex_beam(size, generator=generator)
+        return convex.mask(size), {"beam": convex.to_dict()}
+    view, phase = VIEWS[number % 2], PHASES[number // 2 % 2]
+    beam = heart_beam(size, generator=generator)
+    drawn = heart_labels(size, view=view, phase=phase, generator=generator, beam=beam)
+    return drawn, {"beam": beam.to_dict(), "view": view, "phase": phase}
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Write hearts from the command line; see :func:`write_heart_items`."""
+    """Write items from the command line; see :func:`write_items`."""
     parser = argparse.ArgumentParser(
-        prog="python -m monai_bmaps.data.phantoms", description="Write label maps of procedural hearts, and beams."
+        prog="python -m monai_bmaps.data.phantoms", description="Write procedural label maps, and beams."
     )
-    parser.add_argument("folder", type=Path, help="where to write dataset.json and labels/")
-    parser.add_argument("--count", type=int, default=4, help="how many hearts (default: 4)")
+    parser.add_argument("folder", type=Path, help="where to write dataset.json and labels/ (or sectors/)")
+    parser.add_argument("--kind", choices=get_args(Kind), default="heart", help="what to draw (default: heart)")
+    parser.add_argument("--count", type=int, default=4, help="how many (default: 4)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the anatomies (default: 0)")
-    parser.add_argument("--size", type=int, default=128, help="height and width in pixels (default: 128)")
+    parser.add_argument("--size", type=int, nargs="+", default=[128], help="height and width in pixels (default: 128)")
     parser.add_argument("--overwrite", action="store_true", help="replace files that are there")
     given = parser.parse_args(arguments)
-    shape = (given.size, given.size)
+    options = {"kind": given.kind, "seed": given.seed, "overwrite": given.overwrite}
     try:
-        write_heart_items(given.folder, given.count, shape=shape, seed=given.seed, overwrite=given.overwrite)
+        write_items(given.folder, given.count, shape=given.size * (2 if len(given.size) == 1 else 1), **options)
     except (OSError, ValueError) as refusal:
         parser.error(str(refusal))
-    print(f"wrote {given.count} hearts: {given.folder / 'dataset.json'}")
+    print(f"wrote {given.count} {given.kind} items: {given.folder / 'dataset.json'}")
 
 
 def _draw_apical(depth: Tensor, lateral: Tensor, mean: _Apical, z: Sequence[float]) -> Tensor:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 from monai.transforms import (
     Compose,
     CropForegroundd,
     DeleteItemsd,
+    MapTransform,
     MaskIntensityd,
-    Resized,
+    Resize,
     ScaleIntensityRanged,
     ShiftIntensityd,
     SpatialPadd,
@@ -110,15 +111,38 @@ class DrawingFrames(Compose):  # type: ignore[misc]
         )
 
 
+class FitInsided(MapTransform):  # type: ignore[misc]
+    """Resize tensors ``(C, H, W)`` of one size so that they fit inside another, true to scale.
+
+    Args:
+        keys: what to resize; those an item lacks are skipped.
+        image_size: height and width to fit into; one of them is met.
+        mode: interpolation of each key, as MONAI's ``Resize`` names it.
+    """
+
+    backend = Resize.backend
+
+    def __init__(self, keys: Sequence[str], image_size: Sequence[int], mode: Sequence[str]) -> None:
+        super().__init__(keys, allow_missing_keys=True)
+        self.image_size = tuple(image_size)
+        self.mode = tuple(mode)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return the item at its new size."""
+        item = dict(data)
+        for key, mode in self.key_iterator(item, self.mode):
+            size = item[key].shape[-2:]
+            scale = min(most / side for most, side in zip(self.image_size, size, strict=True))
+            item[key] = Resize([max(1, round(side * scale)) for side in size], mode=mode)(item[key])
+        return item
+
+
 def _fitted(keys: Sequence[str], image_size: Sequence[int], crop_to_beam: bool) -> list[Any]:
-    """Resized to the longest side and padded; padding is outside the beam."""
-    modes = [_INTERPOLATION[key] for key in keys]
+    """Resized into the grid and padded; padding is outside the beam."""
     crop = CropForegroundd(keys, source_key="sector", allow_smaller=True, allow_missing_keys=True)
-    size = max(image_size)
+    method = "end" if crop_to_beam else "symmetric"
     return [
         *([crop] if crop_to_beam else []),
-        Resized(keys, spatial_size=size, size_mode="longest", mode=modes, allow_missing_keys=True),
-        SpatialPadd(
-            keys, spatial_size=image_size, method="end" if crop_to_beam else "symmetric", allow_missing_keys=True
-        ),
+        FitInsided(keys, image_size, [_INTERPOLATION[key] for key in keys]),
+        SpatialPadd(keys, spatial_size=image_size, method=method, allow_missing_keys=True),
     ]
