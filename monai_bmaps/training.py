@@ -121,8 +121,13 @@ class SynthesisPrepareBatch:
         seg_name: key of the condition channels.
         depth_name: key of the depth maps.
         seed_name: key of each item's seed, if it has one.
-        image_name: key of images in [-1, 1] to change, if there are any.
+        image_name: key of images in [-1, 1] to change, if there are any. ``None``: every image is drawn from noise,
+            also where the batch holds real ones to compare with; masks are not looked at either.
         keep_name: key of the masks of what stays in them (positive: stays), if there are any.
+        target_name: key of real images in [-1, 1] that metrics compare the drawn ones with: the engine's ``label``.
+
+    Raises:
+        ValueError: images that are to be changed and compared with at once.
     """
 
     def __init__(
@@ -130,14 +135,21 @@ class SynthesisPrepareBatch:
         seg_name: str = "seg",
         depth_name: str = "depth",
         seed_name: str = "seed",
-        image_name: str = "image",
+        image_name: str | None = "image",
         keep_name: str = "keep",
+        target_name: str | None = None,
     ) -> None:
+        if target_name is not None and target_name == image_name:
+            raise ValueError(
+                f"{target_name!r} cannot be both what is changed and what the result is compared with: an image drawn "
+                "from its own target says nothing; set image_name to None to draw from noise"
+            )
         self.seg_name = seg_name
         self.depth_name = depth_name
         self.seed_name = seed_name
         self.image_name = image_name
         self.keep_name = keep_name
+        self.target_name = target_name
 
     def __call__(
         self,
@@ -145,8 +157,8 @@ class SynthesisPrepareBatch:
         device: str | torch.device | None = None,
         non_blocking: bool = False,
         **kwargs: Any,
-    ) -> tuple[torch.Tensor, None, tuple[()], dict[str, Any]]:
-        """Condition, no target, no positional arguments, and ``depth``, ``seeds``, ``image`` and ``keep``."""
+    ) -> tuple[torch.Tensor, torch.Tensor | None, tuple[()], dict[str, Any]]:
+        """Condition, target if any, no positional arguments, and ``depth``, ``seeds``, ``image`` and ``keep``."""
 
         def moved(key: str) -> torch.Tensor:
             return batchdata[key].as_subclass(torch.Tensor).to(device, non_blocking=non_blocking, **kwargs)
@@ -154,11 +166,12 @@ class SynthesisPrepareBatch:
         keywords: dict[str, Any] = {"depth": moved(self.depth_name)}
         if self.seed_name in batchdata:
             keywords["seeds"] = batchdata[self.seed_name]
-        if self.image_name in batchdata:
+        if self.image_name is not None and self.image_name in batchdata:
             keywords["image"] = moved(self.image_name)
-        if self.keep_name in batchdata:
+        if self.image_name is not None and self.keep_name in batchdata:
             keywords["keep"] = moved(self.keep_name) > 0
-        return moved(self.seg_name), None, (), keywords
+        target = None if self.target_name is None else moved(self.target_name)
+        return moved(self.seg_name), target, (), keywords
 
 
 def process_device() -> torch.device:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from monai_bmaps.data import is_test, list_items, load_datalist, select_split
+from monai_bmaps.data import is_test, list_items, load_datalist, seeded, select_split
 from monai_bmaps.data.folder import stem_of
 from monai_bmaps.data.split import split_of
 
@@ -234,6 +234,18 @@ def test_further_variants_leave_the_first_ones_seeds_as_they_are(tmp_path: Path)
     path = datalist(tmp_path, TWO)
     alone = [item["seed"] for item in load_datalist(path, seed=5)]
     assert [item["seed"] for item in load_datalist(path, seed=5, variants=3)][::3] == alone
+
+
+def test_items_of_a_folder_get_seeds_as_those_of_a_list_do(tmp_path: Path) -> None:
+    listed = load_datalist(datalist(tmp_path, TWO), seed=5, variants=3)
+    found = seeded(list_items(tmp_path, source="x", images=None), seed=5, variants=3)
+    assert [item["seed"] for item in found] == [item["seed"] for item in listed]
+    assert [item["name"] for item in found] == ["a_1", "a_2", "a_3", "b_1", "b_2", "b_3"]
+
+
+def test_no_variant_at_all_is_refused() -> None:
+    with pytest.raises(ValueError, match="variants must be at least 1, got 0"):
+        seeded([{"name": "a"}], variants=0)
 
 
 def test_an_item_without_a_required_key_is_named(tmp_path: Path) -> None:

@@ -460,6 +460,18 @@ def test_items_without_seeds_are_prepared_without() -> None:
     assert set(keywords) == {"depth"}
 
 
+def test_real_images_of_a_batch_can_be_compared_with_and_not_drawn_from() -> None:
+    batch = {"seg": segmentation(1), "depth": depths(1), "image": randn(1, 1, *SHAPE), "keep": torch.ones(1, 1, *SHAPE)}
+    _, target, _, keywords = SynthesisPrepareBatch(image_name=None, target_name="image")(batch)
+    assert set(keywords) == {"depth"}
+    assert torch.equal(target, batch["image"])
+
+
+def test_an_image_is_not_compared_with_what_it_was_drawn_from() -> None:
+    with pytest.raises(ValueError, match="set image_name to None to draw from noise"):
+        SynthesisPrepareBatch(target_name="image")
+
+
 def test_the_number_of_seeds_must_be_the_batchs() -> None:
     synthesis = BMapSynthesisInferer(BMapDiffusionInferer(ddim()), num_inference_steps=2, verbose=False)
     with pytest.raises(ValueError, match="got 3 generators for 2 images"):

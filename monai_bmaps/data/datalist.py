@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +44,6 @@ def load_datalist(
     if not isinstance(lists, dict) or not lists.get(key):
         found = ", ".join(lists) if isinstance(lists, dict) else type(lists).__name__
         raise ValueError(f"{path} has no items under {key!r}; it has {found or 'nothing'}")
-    if variants < 1:
-        raise ValueError(f"variants must be at least 1, got {variants}")
     items = [_resolved(item, path) for item in lists[key]]
     for item in items:
         absent = [name for name in required if item.get(name) is None]
@@ -55,6 +53,26 @@ def load_datalist(
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(f"{path} names {', '.join(twice[:3])} more than once; results would overwrite each other")
+    return seeded(items, seed, variants)
+
+
+def seeded(items: Sequence[Mapping[str, Any]], seed: int = 0, variants: int = 1) -> list[dict[str, Any]]:
+    """Items to draw images for, each with a seed of its own, whatever the batches they will be drawn in.
+
+    Args:
+        items: for example the test items of :func:`~monai_bmaps.data.folder.list_items`; with a ``name``.
+        seed: seed of the first item; item k of n gets ``seed + k``, its further variants ``seed + k + n``, ...
+        variants: how often each item is listed, with ``_1``, ``_2``, ... added to its name if more than once.
+
+    Raises:
+        ValueError: fewer than one variant.
+
+    Example:
+        >>> [(item["name"], item["seed"]) for item in seeded([{"name": "a"}, {"name": "b"}], seed=5, variants=2)]
+        [('a_1', 5), ('a_2', 7), ('b_1', 6), ('b_2', 8)]
+    """
+    if variants < 1:
+        raise ValueError(f"variants must be at least 1, got {variants}")
     if variants == 1:
         return [{**item, "seed": seed + index} for index, item in enumerate(items)]
     return [
