@@ -29,7 +29,18 @@ from tqdm import tqdm
 import monai_bmaps
 from monai_bmaps import BMapSynthesisInferer
 from monai_bmaps.files import replacing
-from monai_bmaps.metrics import FeatureStatistics, InceptionStem, frechet_distance, stem_features
+from monai_bmaps.metrics import InceptionStem
+from monai_bmaps.metrics.comparison import (
+    POOLS,
+    Features,
+    as_rows,
+    bootstrap_picks,
+    distances,
+    file_features,
+    from_rows,
+    interval,
+    resampled_distances,
+)
 from monai_bmaps.pictures import to_grey
 
 BUNDLE = Path(__file__).parents[1] / "bundles" / "cardiac_bmap_sdm"
@@ -57,15 +68,6 @@ def parsed(name: str, **overrides: object) -> ConfigParser:
         parser[key] = value
     parser.parse(True)
     return parser
-
-
-def grey(images: torch.Tensor) -> torch.Tensor:
-    return torch.stack([torch.as_tensor(to_grey(image[0]))[None] / 255.0 for image in images])
-
-
-def features_of(images: torch.Tensor, stem: InceptionStem) -> np.ndarray:
-    found = stem_features(images, stem)
-    return np.concatenate([np.asarray(found[k]) for k in sorted(found)], axis=1)
 
 
 def held_out(data: str, split: str) -> list[dict[str, torch.Tensor]]:
@@ -106,10 +108,10 @@ def sample(
         seeds = range(first, min(first + BATCH, count))
         batch = [items[seed % len(items)] for seed in seeds]
         seg, depth = (torch.stack([item[key].as_tensor() for item in batch]) for key in ("seg", "depth"))
-        images = grey(sampler(seg, network, depth=depth, seeds=seeds))
+        images = sampler(seg, network, depth=depth, seeds=seeds)
         grown = {
-            "features": features_of(images, stem),
-            "images": (images[:, 0].numpy() * 255).round().astype(np.uint8)[: max(0, SHEET - first)],
+            "features": as_rows(file_features(images, stem)).numpy(),
+            "images": to_grey(images[:, 0])[: max(0, SHEET - first)],
         }
         kept = {key: np.concatenate([kept[key], value]) if kept else value for key, value in grown.items()}
         with replacing(path) as partial, partial.open("wb") as stream:
@@ -117,42 +119,32 @@ def sample(
     return kept
 
 
-def distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Frechet distances at max-pool 1 (64 features) and 2 (192)."""
-    pairs = (slice(0, 64), slice(64, None))
-    return np.array(
-        [
-            frechet_distance(*(FeatureStatistics.from_features(torch.as_tensor(x[:, part])) for x in (first, second)))
-            for part in pairs
-        ]
-    )
+def rounded(values: dict[int, Any]) -> list[Any]:
+    """Values at max-pool 1 and 2, for the report."""
+    return np.round([values[pool] for pool in POOLS], 4).tolist()
 
 
-def report(runs: dict[str, dict[str, np.ndarray]], known: np.ndarray, real: np.ndarray, count: int) -> dict[str, Any]:
+def report(runs: dict[str, dict[str, np.ndarray]], known: Features, real: Features, count: int) -> dict[str, Any]:
     """Distances with 95 % bootstrap intervals; differences to the reference resample both runs and the real alike."""
-    generator = np.random.default_rng(0)
-    picks = [
-        (generator.integers(0, count, count), generator.integers(0, len(real), len(real))) for _ in range(RESAMPLINGS)
-    ]
-    drawn = {
-        run: np.array([distances(kept["features"][:count][s], real[r]) for s, r in picks])
-        for run, kept in tqdm(runs.items(), desc="bootstrap")
-    }
+    sets = {run: from_rows(torch.as_tensor(kept["features"][:count])) for run, kept in runs.items()}
+    picks = bootstrap_picks(count, len(real[64]), RESAMPLINGS)
+    found = {run: distances(features, real) for run, features in sets.items()}
+    drawn = {run: resampled_distances(features, real, picks, description=run) for run, features in sets.items()}
     rows = {}
-    for run, kept in runs.items():
-        low, high = np.percentile(drawn[run], [2.5, 97.5], axis=0)
-        rows[run] = {
-            "distance": distances(kept["features"][:count], real).round(4).tolist(),
-            "interval": np.stack([low, high], axis=1).round(4).tolist(),
-        }
+    for run in runs:
+        within = {pool: interval(found[run][pool], drawn[run][pool], lowest=0.0) for pool in real}
+        rows[run] = {"distance": rounded(found[run]), "interval": rounded(within)}
         if REFERENCE in runs and run != REFERENCE:
-            change = np.percentile(drawn[run] - drawn[REFERENCE], [2.5, 97.5], axis=0).T
-            rows[run]["minus_reference_interval"] = change.round(4).tolist()
+            change = {
+                pool: interval(found[run][pool] - found[REFERENCE][pool], drawn[run][pool] - drawn[REFERENCE][pool])
+                for pool in real
+            }
+            rows[run]["minus_reference_interval"] = rounded(change)
     return {
         "samples": count,
-        "held_out_frames": len(real),
-        "distances_at": ["max-pool 1 (64 features)", "max-pool 2 (192 features)"],
-        "training_frames_against_held_out": distances(known, real).round(4).tolist(),
+        "held_out_frames": len(real[64]),
+        "distances_at": list(POOLS.values()),
+        "training_frames_against_held_out": rounded(distances(known, real)),
         "reference": REFERENCE,
         "runs": rows,
     }
@@ -161,7 +153,7 @@ def report(runs: dict[str, dict[str, np.ndarray]], known: np.ndarray, real: np.n
 def write_sheet(images: np.ndarray, items: list[dict[str, torch.Tensor]], path: Path, columns: int = 6) -> None:
     """Alternating rows: real frame, sample with the same label map."""
     count = min(len(images), len(items)) // columns * columns
-    real = (grey(torch.stack([item["image"] for item in items[:count]]))[:, 0].numpy() * 255).round().astype(np.uint8)
+    real = np.stack([to_grey(item["image"][0]) for item in items[:count]])
     rows = [np.concatenate(list(part[i : i + columns]), 1) for i in range(0, count, columns) for part in (real, images)]
     Image.fromarray(np.concatenate(rows)).save(path)
 
@@ -208,7 +200,7 @@ def main() -> None:
 
     items, known = held_out(chosen.data, chosen.split), held_out(chosen.data, "training")
     stem = InceptionStem.load(chosen.stem)
-    real, training = (features_of(grey(torch.stack([x["image"] for x in group])), stem) for group in (items, known))
+    real, training = (file_features((item["image"] for item in group), stem) for group in (items, known))
     for run in (f"{run}:float32" if chosen.precision is None else run for run in chosen.runs):
         kept = sample(run, chosen.samples, items, stem, chosen)
         write_sheet(kept["images"], items, chosen.work / f"{run.replace(':', '_')}.png")
