@@ -25,6 +25,7 @@ ALLOWED = {
     "networks": {"types"},
     "conversion": {"networks"},
     "acceleration": {"types"},
+    "ranks": {"types"},
     "inferers": {*_CORE, "acceleration", "schedulers"},
     "transforms": {"geometry", "types"},
     "pictures": {"types"},
@@ -37,7 +38,7 @@ ALLOWED = {
     "supervision": {"draws", "files"},
     "handlers": {*_CORE, "files", "schedulers", "inferers", "pictures", "transforms"},
 }
-READERS = {"camus", "segthy", "folder", "datalist", "split"}
+READERS = {"camus", "segthy", "folder", "datalist", "split", "classes"}
 PIXEL_LIBRARIES = {"PIL", "nibabel", "numpy", "torch", "monai", "SimpleITK", "imageio", "cv2"}
 FOREIGN = {"matplotlib", "slicer", "qt", "vtk"}
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from monai_bmaps.data import is_test, list_items, load_datalist, seeded, select_split
-from monai_bmaps.data.folder import stem_of
+from monai_bmaps.data.folder import GENERATOR, stem_of
 from monai_bmaps.data.split import split_of
 
 CAMUS = Path(__file__).parents[2] / "shared" / "data" / "camus_apical"
@@ -198,6 +198,62 @@ def test_pattern_and_column_together_are_refused(tmp_path: Path) -> None:
 def test_no_kind_of_file_at_all_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="at least one of images, labels and sectors"):
         list_items(tmp_path, source="s", images=None, labels=None)
+
+
+# classes
+
+
+def listed(root: Path, labels: Any) -> Path:
+    """A prepared set of one frame that says this of its labels."""
+    entry = {"name": "a", "patient": "p", "image": "images/a.png", "label": "labels/a.png"}
+    content = {"generator": GENERATOR, "source": "s", "labels": labels, "training": [entry]}
+    return datalist(root, {name: value for name, value in content.items() if value is not None}).parent
+
+
+READERS = {
+    "list_items": lambda root, classes: list_items(root, source="s", classes=classes),
+    "load_datalist": lambda root, classes: load_datalist(root / "dataset.json", "training", classes=classes),
+}
+each_reader = pytest.mark.parametrize("read", READERS.values(), ids=READERS)
+
+
+@each_reader
+@pytest.mark.parametrize(
+    "labels",
+    [{"0": "background", "1": "lumen", "2": "wall"}, {"2": "wall", "1": "lumen"}, {"0": "background"}, {}, None],
+    ids=["the same", "in another order of the file", "background only", "none", "unsaid"],
+)
+def test_a_set_of_the_models_classes_is_read(tmp_path: Path, read: Any, labels: Any) -> None:
+    assert [item["name"] for item in read(listed(tmp_path, labels), ["lumen", "wall"])] == ["a"]
+
+
+@each_reader
+@pytest.mark.parametrize(
+    ("labels", "told"),
+    [
+        ({"0": "background", "1": "thyroid"}, r"\[1 thyroid\]"),
+        ({"0": "background", "1": "wall", "2": "lumen"}, r"\[1 wall, 2 lumen\]"),
+        ({"1": "lumen", "2": "wall", "3": "clot"}, r"\[1 lumen, 2 wall, 3 clot\]"),
+        ({"1": "lumen", "3": "wall"}, r"\[1 lumen, 3 wall\]"),
+    ],
+    ids=["others", "swapped", "more", "other values"],
+)
+def test_a_set_of_other_classes_is_refused_and_both_are_told(tmp_path: Path, read: Any, labels: Any, told: str) -> None:
+    message = rf"dataset\.json has the classes {told}, the model \[1 lumen, 2 wall\]; map the data set"
+    with pytest.raises(ValueError, match=message):
+        read(listed(tmp_path, labels), ["lumen", "wall"])
+
+
+@each_reader
+@pytest.mark.parametrize("labels", [["lumen", "wall"], {"one": "lumen"}, "lumen"])
+def test_labels_that_name_no_values_are_refused(tmp_path: Path, read: Any, labels: Any) -> None:
+    with pytest.raises(ValueError, match=r'"labels" in .*dataset\.json must be like \{"0": "background"'):
+        read(listed(tmp_path, labels), ["lumen", "wall"])
+
+
+@each_reader
+def test_whoever_asks_for_no_classes_reads_any_set(tmp_path: Path, read: Any) -> None:
+    assert len(read(listed(tmp_path, {"1": "thyroid"}), None)) == 1
 
 
 # load_datalist

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
+from monai_bmaps.data.camus import CLASSES
 from monai_bmaps.data.phantoms import (
     heart_beam,
     heart_labels,
@@ -220,6 +221,12 @@ def test_written_hearts_are_read_back_with_their_beams_and_labels(tmp_path):
         assert tuple(labels.shape) == (48, 56)
         assert labels.unique().tolist() == [0, 1, 2, 3]
         assert not labels[~beam.mask((48, 56))].any()
+
+
+def test_written_hearts_have_the_classes_of_camus(tmp_path):
+    write_heart_items(tmp_path, 1, shape=(32, 32))
+    named = json.loads((tmp_path / "dataset.json").read_text())["labels"]
+    assert named == {"0": "background", **{str(value): name for value, name in CLASSES.items()}}
 
 
 def test_four_written_hearts_show_every_view_at_every_phase(tmp_path):

@@ -8,13 +8,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from monai_bmaps.data.classes import check_classes
 from monai_bmaps.data.folder import stem_of
 
 _PATH_KEYS = ("image", "label", "sector", "depth", "keep")
 
 
 def load_datalist(
-    path: str | Path, key: str = "test", *, required: Sequence[str] = (), seed: int = 0, variants: int = 1
+    path: str | Path,
+    key: str = "test",
+    *,
+    required: Sequence[str] = (),
+    seed: int = 0,
+    variants: int = 1,
+    classes: Sequence[str] | None = None,
 ) -> list[dict[str, Any]]:
     """Items of one list of a ``dataset.json``, each with its own seed.
 
@@ -24,6 +31,7 @@ def load_datalist(
         required: keys that every item must have, for example ``["label"]``.
         seed: seed of the first item; item k of n gets ``seed + k``, its further variants ``seed + k + n``, ...
         variants: how often each item is listed, with seeds of its own and ``_1``, ``_2``, ... added to its name.
+        classes: what the model takes the labels 1, 2, ... for; compared with the list's ``labels``, if it has any.
 
     Returns:
         The items with absolute paths, a ``name`` (from the label's or image's file name where none is given) and a
@@ -32,7 +40,7 @@ def load_datalist(
     Raises:
         FileNotFoundError: the list or a file it names is missing.
         ValueError: not JSON, no such list, an empty one, fewer than one variant, an item without a file or a required
-            key, two items of one name, or a name that is no file name.
+            key, two items of one name, a name that is no file name, or other classes.
     """
     path = Path(path)
     if not path.is_file():
@@ -44,6 +52,8 @@ def load_datalist(
     if not isinstance(lists, dict) or not lists.get(key):
         found = ", ".join(lists) if isinstance(lists, dict) else type(lists).__name__
         raise ValueError(f"{path} has no items under {key!r}; it has {found or 'nothing'}")
+    if classes is not None:
+        check_classes(lists.get("labels"), classes, path)
     items = [_resolved(item, path) for item in lists[key]]
     for item in items:
         absent = [name for name in required if item.get(name) is None]

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from monai_bmaps.data.classes import check_classes
 from monai_bmaps.data.split import Split, select_split
 
 SUFFIXES = (".png", ".nii", ".nii.gz")
@@ -32,6 +33,7 @@ def list_items(
     suffixes: tuple[str, ...] = SUFFIXES,
     columns: Sequence[str] = (),
     incomplete: Literal["refuse", "keep"] = "refuse",
+    classes: Sequence[str] | None = None,
 ) -> list[dict[str, Any]]:
     """Items of a data set laid out as ``root/images/NAME.png``, ``root/labels/NAME.png``, ...
 
@@ -51,6 +53,7 @@ def list_items(
         suffixes: endings of the files to list.
         columns: further columns of ``root/index.csv``, which the items then hold as text.
         incomplete: ``"keep"`` lists a frame that lacks its label or sector, without that key.
+        classes: what the model takes the labels 1, 2, ... for; compared with the ``labels`` of a prepared folder.
 
     Returns:
         Dictionaries with ``name``, ``source``, ``group`` and the paths under ``image``, ``label``, ``sector``,
@@ -60,8 +63,8 @@ def list_items(
     Raises:
         FileNotFoundError: a folder is missing or empty, or a frame lacks its label or sector (the first few are
             named).
-        ValueError: a name in which ``group_pattern`` does not occur, a name or column that the index lacks, or a
-            group that a ``dataset.json`` has in two splits.
+        ValueError: a name in which ``group_pattern`` does not occur, a name or column that the index lacks, a group
+            that a ``dataset.json`` has in two splits, or other classes in it.
     """
     if group_pattern is not None and group_column is not None:
         raise ValueError("give group_pattern or group_column, not both")
@@ -70,6 +73,8 @@ def list_items(
     if all(folder is None for folder in folders.values()):
         raise ValueError("name at least one of images, labels and sectors")
     if (prepared := _prepared_lists(root)) is not None:
+        if classes is not None:
+            check_classes(prepared.get("labels"), classes, root / "dataset.json")
         return _prepared_items(root, prepared, split, [key for key, folder in folders.items() if folder is not None])
     files = {key: _files(root / folder, suffixes) for key, folder in folders.items() if folder is not None}
     lead = next(iter(files))

@@ -19,6 +19,7 @@ import torch
 from PIL import Image
 from torch import Generator, Tensor
 
+from monai_bmaps.data import camus
 from monai_bmaps.files import replacing
 from monai_bmaps.geometry import LinearBeam, SectorBeam
 
@@ -31,6 +32,7 @@ VIEWS: tuple[View, ...] = ("4CH", "2CH")
 PHASES: tuple[Phase, ...] = ("ED", "ES")
 
 _SMALLEST_SIDE = 16
+_CLASSES: dict[Kind, Mapping[int, str]] = {"heart": camus.CLASSES, "thyroid": {1: "thyroid"}, "convex": {}}
 _LAST_DEPTH = 0.99  # of the far radius: the last image row, which cuts long atria flat
 
 
@@ -240,8 +242,9 @@ def write_items(
         with replacing(folder / path) as partial:
             Image.fromarray(drawn.to(torch.uint8).numpy()).save(partial)
         items.append({"name": name, key: path, **item})
+    named = {"0": "background", **{str(value): name for value, name in _CLASSES[kind].items()}}
     with replacing(index) as partial:
-        partial.write_text(json.dumps({"test": items}, indent=2) + "\n")
+        partial.write_text(json.dumps({"labels": named, "test": items}, indent=2) + "\n")
     return items
 
 
