@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +17,7 @@ from torch import nn
 
 from monai_bmaps.draws import DRAW_KEY
 from monai_bmaps.files import replacing
+from monai_bmaps.model_card import ModelCard, card_path, check_weights
 from monai_bmaps.schedulers.base import BMapScheduler
 from monai_bmaps.types import Image, Timesteps
 
@@ -201,27 +203,59 @@ def is_first_process() -> bool:
     return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
 
 
-def save_weights(network: nn.Module, path: str | Path, dtype: torch.dtype = torch.float16) -> Path:
-    """Write a plain state dict for release: half precision, loadable with ``weights_only=True``, written atomically."""
+def save_weights(
+    network: nn.Module, path: str | Path, dtype: torch.dtype = torch.float16, *, card: ModelCard | None = None
+) -> Path:
+    """Write a plain state dict for release: half precision, loadable with ``weights_only=True``, written atomically.
+
+    With a card, ``model.json`` beside ``model.pt`` tells what the weights are and their SHA-256. Both are written in
+    full before either takes its place, the weights first: a disk that fills leaves both old files, and a kill in
+    between leaves a card that says, by its hash, that it is not of these weights. Without a card an old one is
+    removed, since it would describe other weights.
+    """
+    path = Path(path)
     weights = {
         name: value.to("cpu", dtype if value.is_floating_point() else None).contiguous()
         for name, value in network.state_dict().items()
     }
-    with replacing(path) as partial:
+    if card is None:
+        with replacing(path) as partial:
+            torch.save(weights, partial)
+        card_path(path).unlink(missing_ok=True)
+        return path
+    with replacing(card_path(path)) as partial_card, replacing(path) as partial:
         torch.save(weights, partial)
-    return Path(path)
+        partial_card.write_text(card.for_weights(partial).to_json(), encoding="utf-8")
+    return path
 
 
-def load_weights(network: nn.Module, path: str | Path) -> nn.Module:
+def load_weights(network: nn.Module, path: str | Path, card: ModelCard | None = None) -> nn.Module:
     """Load released weights into a network in its own precision, and return it in evaluation mode.
+
+    Where ``model.json`` lies beside ``model.pt``, the file must be the one it describes.
+
+    Args:
+        network: takes the weights.
+        path: ``model.pt``.
+        card: of the configuration, which the weights must fit; with a file that has no card this cannot be checked,
+            and a warning says so.
 
     Raises:
         FileNotFoundError: no file there.
-        ValueError: not a file of weights, or weights of another architecture.
+        ValueError: not a file of weights, not the one of its card, or weights of another architecture or another
+            configuration.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; train the bundle, or point to its models/model.pt")
+    if card_path(path).is_file():
+        check_weights(path, ModelCard.read(card_path(path)), card)
+    elif card is not None:
+        warnings.warn(
+            f"{path} has no {card_path(path).name} beside it: whether it was trained with the configured classes, "
+            "schedule and B-map could not be checked",
+            stacklevel=2,
+        )
     try:
         weights = torch.load(path, map_location="cpu", weights_only=True)
     except (EOFError, RuntimeError, pickle.UnpicklingError) as error:

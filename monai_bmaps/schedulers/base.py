@@ -17,7 +17,7 @@ from monai.networks.schedulers import Scheduler
 from monai_bmaps import diffusion
 from monai_bmaps.bmaps import BMap, CumulativeTable
 from monai_bmaps.diffusion import PredictionType
-from monai_bmaps.schedulers.noise_schedules import step_log_alphas
+from monai_bmaps.schedulers.noise_schedules import schedule_defaults, step_log_alphas
 from monai_bmaps.schedulers.plan import StepPlan
 from monai_bmaps.schedulers.step_grids import StepGrid, l2_steps, leading_steps, uniform_steps
 from monai_bmaps.types import Depth, Image, Retained, Timesteps
@@ -54,6 +54,8 @@ class BMapScheduler(Scheduler):  # type: ignore[misc]
 
     log_alphas_cumprod: torch.Tensor
     """``log abar_t``, ``(T,)`` float64."""
+    schedule_arguments: dict[str, float]
+    """What the schedule was made with, defaults included."""
     _previous: dict[int, int]
 
     def __init__(
@@ -84,6 +86,8 @@ class BMapScheduler(Scheduler):  # type: ignore[misc]
         log_alphas = step_log_alphas(schedule, num_train_timesteps, self.betas, schedule_args)
         if not bool((log_alphas < 0).all()):
             raise ValueError(f"schedule {schedule!r} has a step without noise (beta <= 0); every beta must be positive")
+        self.schedule = schedule
+        self.schedule_arguments = {**schedule_defaults(schedule), **schedule_args}
         self.b_map = b_map or BMap(minimum=1.0)
         self.prediction_type = str(prediction_type)
         self.clip_sample = clip_sample
@@ -164,6 +168,16 @@ class BMapScheduler(Scheduler):  # type: ignore[misc]
         bound = "unbound" if self._depth is None else f"bound to {tuple(self._depth.shape)}"
         decibels = self.b_map.total_attenuation_db(self.num_train_timesteps)
         return f"T={self.num_train_timesteps}, {decibels:.0f} dB at full depth, {self.prediction_type}, {bound}"
+
+    @property
+    def sampling_settings(self) -> dict[str, object]:
+        """What may be chosen anew for every sampling, because training does not depend on it."""
+        return {
+            "sampler": type(self).__name__,
+            "step_grid": self.step_grid,
+            "clip": self.clip_sample_values if self.clip_sample else None,
+            "dynamic_threshold": self.dynamic_threshold,
+        }
 
     @property
     def depth(self) -> torch.Tensor | None:

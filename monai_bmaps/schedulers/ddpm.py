@@ -73,6 +73,11 @@ class BMapDDPMScheduler(BMapScheduler):
         )
         self.variance_type = str(variance_type)
 
+    @property
+    def sampling_settings(self) -> dict[str, object]:
+        """As the base's, with the variance."""
+        return {**super().sampling_settings, "variance_type": self.variance_type}
+
     def step(
         self, model_output: Image, timestep: int | torch.Tensor, sample: Image, generator: Generators = None
     ) -> tuple[Image, Image]:

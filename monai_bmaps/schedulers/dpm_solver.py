@@ -100,6 +100,12 @@ class BMapDPMSolverScheduler(BMapScheduler):
         self.algorithm = algorithm
         self.lower_order_final = lower_order_final
 
+    @property
+    def sampling_settings(self) -> dict[str, object]:
+        """As the base's, with order and algorithm."""
+        own = {"solver_order": self.solver_order, "algorithm": self.algorithm}
+        return {**super().sampling_settings, **own, "lower_order_final": self.lower_order_final}
+
     def view(self) -> BMapDPMSolverScheduler:
         """As the base's, with an empty memory."""
         view = copy.copy(self)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Mapping
 
 import torch
+from monai.networks.schedulers.scheduler import NoiseSchedules
 
 
 def step_log_alphas(schedule: str, steps: int, betas: torch.Tensor, arguments: Mapping[str, float]) -> torch.Tensor:
@@ -24,3 +26,9 @@ def step_log_alphas(schedule: str, steps: int, betas: torch.Tensor, arguments: M
         log_abar = 2.0 * torch.log(torch.cos((u + offset) / (1 + offset) * (math.pi / 2)).clamp(min=1e-30))
         return log_abar.diff().clamp(min=math.log1p(-0.999))
     return torch.log1p(-betas.to(torch.float64))
+
+
+def schedule_defaults(schedule: str) -> dict[str, float]:
+    """Arguments that a schedule of MONAI's store takes beside the number of steps, where they have defaults."""
+    parameters = inspect.signature(NoiseSchedules[schedule]).parameters
+    return {name: p.default for name, p in parameters.items() if isinstance(p.default, (int, float))}
