@@ -223,7 +223,8 @@ class ModelCard:
 
     def to_json(self) -> str:
         """The text of ``model.json``."""
-        return json.dumps(asdict(self), indent=2, ensure_ascii=False, default=str) + "\n"
+        content = {"weights_sha256": self.weights_sha256, **asdict(self)}
+        return json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n"
 
     def for_weights(self, path: str | Path) -> ModelCard:
         """The card with the SHA-256 of a file of weights."""
@@ -259,10 +260,25 @@ def card_path(weights: str | Path) -> Path:
     return Path(weights).with_suffix(".json")
 
 
+def existing(weights: str | Path) -> Path:
+    """The path of a file of weights that is there.
+
+    Raises:
+        FileNotFoundError: it is not.
+    """
+    if not (path := Path(weights)).is_file():
+        raise FileNotFoundError(f"{path} does not exist; train the bundle, or point to its models/model.pt")
+    return path
+
+
 def sha256_of(path: str | Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
+    """SHA-256 of a file of weights, in hexadecimal.
+
+    Raises:
+        FileNotFoundError: no file there.
+    """
     digest = hashlib.sha256()
-    with Path(path).open("rb") as file:
+    with existing(path).open("rb") as file:
         while block := file.read(2**20):
             digest.update(block)
     return digest.hexdigest()

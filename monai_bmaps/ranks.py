@@ -33,6 +33,11 @@ def rank_and_size() -> tuple[int, int]:
     return rank, size
 
 
+def is_first() -> bool:
+    """Whether this process is number 0, which does what only one should do."""
+    return rank_and_size()[0] == 0
+
+
 def shard(items: Sequence[Item]) -> list[Item]:
     """The items of this process: every ``WORLD_SIZE``-th from ``RANK`` on. Together the processes have each once.
 

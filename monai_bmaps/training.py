@@ -17,7 +17,7 @@ from torch import nn
 
 from monai_bmaps.draws import DRAW_KEY
 from monai_bmaps.files import replacing
-from monai_bmaps.model_card import ModelCard, card_path, check_weights
+from monai_bmaps.model_card import ModelCard, card_path, check_weights, existing
 from monai_bmaps.schedulers.base import BMapScheduler
 from monai_bmaps.types import Image, Timesteps
 
@@ -245,9 +245,7 @@ def load_weights(network: nn.Module, path: str | Path, card: ModelCard | None = 
         ValueError: not a file of weights, not the one of its card, or weights of another architecture or another
             configuration.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist; train the bundle, or point to its models/model.pt")
+    path = existing(path)
     if card_path(path).is_file():
         check_weights(path, ModelCard.read(card_path(path)), card)
     elif card is not None:

@@ -37,7 +37,8 @@ ALLOWED = {
     "training": {*_CORE, "draws", "files", "model_card", "schedulers", "inferers"},
     "losses": {*_CORE, "schedulers", "training"},
     "supervision": {"draws", "files"},
-    "handlers": {*_CORE, "files", "schedulers", "inferers", "pictures", "transforms"},
+    "provenance": {"files", "pictures"},
+    "handlers": {*_CORE, "files", "inferers", "pictures", "provenance", "ranks", "schedulers", "transforms"},
 }
 READERS = {"camus", "segthy", "folder", "datalist", "split", "classes"}
 PIXEL_LIBRARIES = {"PIL", "nibabel", "numpy", "torch", "monai", "SimpleITK", "imageio", "cv2"}

@@ -19,9 +19,12 @@ from monai.transforms import Compose
 from monai.utils import set_determinism
 from PIL import Image
 
+from monai_bmaps.data.camus import CLASSES
+from monai_bmaps.data.folder import GENERATOR
 from monai_bmaps.data.phantoms import heart_beam, heart_labels
 from monai_bmaps.data.speckle import speckle_image
 from monai_bmaps.data.split import split_of
+from monai_bmaps.model_card import ModelCard, check_weights
 
 BUNDLE = Path(__file__).parents[1] / "bundles" / "cardiac_bmap_sdm"
 CONFIGS = BUNDLE / "configs"
@@ -80,7 +83,11 @@ def test_the_workflow_has_every_property_monai_asks_for(name: str, kind: str, ph
 
 
 @pytest.mark.parametrize(
-    "key", ["network_def", "b_map", "scheduler", "attenuation_db", "num_train_timesteps", "image_size"]
+    "key",
+    [
+        *("network_def", "b_map", "scheduler", "attenuation_db", "num_train_timesteps", "image_size"),
+        *("classes", "num_labels", "beam_kind"),
+    ],
 )
 def test_training_and_inference_define_the_same_model(key: str) -> None:
     assert config("train.json")[key] == config("inference.json")[key]
@@ -95,9 +102,57 @@ def test_the_version_has_a_changelog_entry() -> None:
     assert metadata["version"] in metadata["changelog"]
 
 
-def test_the_metadata_lists_one_class_for_each_input_channel() -> None:
+def test_the_metadata_names_every_channel_and_the_classes_as_the_configs_do() -> None:
     image = config("metadata.json")["network_data_format"]["inputs"]["image"]
-    assert len(image["channel_def"]) == image["num_channels"] == config("train.json")["num_labels"] + 2
+    names = [image["channel_def"][str(channel)] for channel in range(image["num_channels"])]
+    assert names == ["outside the beam", *config("train.json")["classes"], "inside the beam, unlabelled"]
+
+
+def test_the_classes_are_those_of_a_prepared_data_set() -> None:
+    assert config("train.json")["classes"] == [*CLASSES.values()]
+
+
+def test_the_shipped_card_is_that_of_the_weights_and_the_configuration() -> None:
+    parser = ConfigParser()
+    parser.read_config(CONFIGS / "inference.json")
+    card = ModelCard.read(BUNDLE / "models" / "model.json")
+    check_weights(BUNDLE / "models" / "model.pt", card, parser.get_parsed_content("card"))
+    assert list(card.image_size) == config("inference.json")["image_size"]
+
+
+@pytest.mark.parametrize("name", ["train.json", "inference.json"])
+def test_both_configs_make_the_card_of_the_shipped_weights(name: str, phantoms: Path, tmp_path: Path) -> None:
+    parser = ConfigParser()
+    parser.read_config(CONFIGS / name)
+    parser["dataset_dir"], parser["output_dir"] = str(phantoms), str(tmp_path)
+    assert ModelCard.read(BUNDLE / "models" / "model.json").differences(parser.get_parsed_content("card")) == []
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        (("--attenuation_db", "30.0"), "B-map: the checkpoint has 44 dB at full depth"),
+        (("--scheduler::schedule", "linear_beta"), "schedule: the checkpoint has cosine"),
+    ],
+)
+def test_shipped_weights_are_refused_under_another_noise_process(override: tuple[str, str], told: str) -> None:
+    parser = ConfigParser()
+    parser.read_config(CONFIGS / "inference.json")
+    parser["bundle_root"] = str(BUNDLE)
+    parser[override[0].removeprefix("--")] = float(override[1]) if override[1][0].isdigit() else override[1]
+    with pytest.raises((ValueError, RuntimeError)) as refusal:
+        parser.get_parsed_content("network")
+    assert told in f"{refusal.value} {refusal.value.__cause__}"
+
+
+def test_a_data_set_of_other_classes_is_not_trained_on(tmp_path: Path) -> None:
+    listing = {"generator": GENERATOR, "source": "segthy", "labels": {"0": "background", "1": "thyroid"}}
+    (tmp_path / "dataset.json").write_text(json.dumps(listing))
+    parser = ConfigParser()
+    parser.read_config(CONFIGS / "train.json")
+    parser["dataset_dir"] = str(tmp_path)
+    with pytest.raises(ValueError, match=r"has the classes \[1 thyroid\], the model \[1 left-ventricle cavity, 2"):
+        parser.get_parsed_content("items")(split="training")
 
 
 def test_shipped_weights_are_small_half_precision_and_safe_to_load() -> None:
@@ -168,7 +223,9 @@ def test_a_killed_training_resumes_and_ends_with_weights(phantoms: Path, tmp_pat
     )
     assert f"resumed from {checkpoint} at iteration {reached}" in second.stdout + second.stderr
     assert torch.load(checkpoint, weights_only=True)["iteration"] == 4 * epochs
-    assert (tmp_path / "model.pt").exists()
+    card = ModelCard.read(tmp_path / "model.json")
+    check_weights(tmp_path / "model.pt", card)
+    assert card.training["iterations"] == 4 * epochs
     assert list(tmp_path.glob("samples_*.png"))
     assert list(tmp_path.glob("events.*"))
 

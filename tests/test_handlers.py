@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -24,7 +25,8 @@ from torch.nn import functional
 
 from monai_bmaps import BMap, BMapDDIMScheduler, BMapDiffusionInferer, BMapSynthesisInferer
 from monai_bmaps import training as training_module
-from monai_bmaps.handlers import EMA, ResumableCheckpoint, SampleGrid, SynthesisWriter
+from monai_bmaps.handlers import EMA, ImageProgress, ResumableCheckpoint, SampleGrid, SynthesisWriter, run_evaluator
+from monai_bmaps.provenance import condition_digest
 from monai_bmaps.training import SynthesisPrepareBatch, linear_anneal
 from monai_bmaps.transforms import LoadFrame
 
@@ -248,7 +250,7 @@ def synthesis_inferer() -> BMapSynthesisInferer:
 
 
 def evaluator(network: nn.Module, folder: Path, items: list[dict[str, Any]], **options: Any) -> SupervisedEvaluator:
-    writer = SynthesisWriter(folder, BMap.from_attenuation(db=44.0), 100, **options)
+    writer = SynthesisWriter(folder, items, BMap.from_attenuation(db=44.0), 100, **options)
     return SupervisedEvaluator(
         device="cpu",
         val_data_loader=DataLoader(items, batch_size=2),
@@ -285,7 +287,8 @@ def test_the_png_is_the_image_of_the_items_seed(written: tuple[Path, torch.Tenso
 
 def test_the_png_says_that_it_is_synthetic_with_seed_and_provenance(written: tuple[Path, torch.Tensor]) -> None:
     with Image.open(written[0] / "frame2.png") as picture:
-        assert picture.text == {"Synthetic": "true", "Seed": "32", "Model": "tiny", "Guidance": "None"}
+        told = {"Synthetic": "true", "Seed": "32", "Model": "tiny", "Guidance": "None"}
+        assert picture.text == {**told, "Condition": condition_digest(synthesis_items(3)[2])}
 
 
 def test_the_nifti_says_that_it_is_synthetic(written: tuple[Path, torch.Tensor]) -> None:
@@ -328,6 +331,50 @@ def test_a_second_run_makes_a_new_overview(tiny_unet: Maker, tmp_path: Path) -> 
 def test_an_item_without_a_seed_is_written_all_the_same(tiny_unet: Maker, tmp_path: Path) -> None:
     items = [{key: value for key, value in item.items() if key != "seed"} for item in synthesis_items(1)]
     evaluator(tiny_unet(1 + CLASSES), tmp_path, items).run()
+    assert (tmp_path / "frame0.png").is_file()
+
+
+def test_an_item_without_a_seed_is_drawn_again_since_it_depends_on_its_batch(tiny_unet: Maker, tmp_path: Path) -> None:
+    items = synthesis_items(2)
+    del items[0]["seed"]
+    evaluator(tiny_unet(1 + CLASSES), tmp_path, items).run()
+    missing = SynthesisWriter(tmp_path, items, BMap.from_attenuation(db=44.0), 100).missing()
+    assert [item["name"] for item in missing] == ["frame0"]
+
+
+def test_a_failed_picture_leaves_no_png_that_a_resumed_run_would_trust(
+    tiny_unet: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError("disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("monai_bmaps.handlers.write_png", full)
+        with pytest.raises(OSError, match="disk full"):
+            evaluator(tiny_unet(1 + CLASSES), tmp_path, synthesis_items(1)).run()
+    assert len(SynthesisWriter(tmp_path, synthesis_items(1), BMap(), 100).missing()) == 1
+
+
+def test_progress_counts_images_and_tells_their_rate_and_the_time_left(
+    tiny_unet: Maker, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = evaluator(tiny_unet(1 + CLASSES), tmp_path, synthesis_items(3))
+    ImageProgress().attach(runs)
+    runs.run()
+    assert re.search(r"drawing: 3/3 \|.*\|\s+[\d.]+ images/s, 00:00 left", capsys.readouterr().err)
+
+
+def test_an_evaluator_of_nothing_starts_and_finishes_its_handlers(tiny_unet: Maker, tmp_path: Path) -> None:
+    runs, seen = evaluator(tiny_unet(1 + CLASSES), tmp_path / "new", []), []
+    for event in (Events.STARTED, Events.ITERATION_COMPLETED, Events.COMPLETED):
+        runs.add_event_handler(event, lambda _, name=event.name: seen.append(name))
+    run_evaluator(runs)
+    assert seen == ["STARTED", "COMPLETED"]
+    assert not (tmp_path / "new").exists()
+
+
+def test_an_evaluator_of_something_runs(tiny_unet: Maker, tmp_path: Path) -> None:
+    run_evaluator(evaluator(tiny_unet(1 + CLASSES), tmp_path, synthesis_items(1)))
     assert (tmp_path / "frame0.png").is_file()
 
 

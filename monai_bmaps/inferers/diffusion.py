@@ -161,7 +161,7 @@ class BMapDiffusionInferer(DiffusionInferer):  # type: ignore[misc]
         with torch.inference_mode():
             network = SamplingCall(self.interface, diffusion_model, scheduler, input_noise, given, guidance)
             image = input_noise if edit is None else edit.start(input_noise, scheduler, steps)
-            for done, t in enumerate(tqdm(steps, desc="denoising", disable=not verbose), start=1):
+            for done, t in enumerate(tqdm(steps, desc="denoising", leave=None, disable=not verbose), start=1):
                 image, clean = scheduler.step(network(image, t), t, image, generator=generator, **options)
                 if edit is not None:
                     image = edit.after_step(image, done, steps, scheduler, generator)
