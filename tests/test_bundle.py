@@ -129,20 +129,20 @@ def test_both_configs_make_the_card_of_the_shipped_weights(name: str, phantoms: 
 
 
 @pytest.mark.parametrize(
-    ("override", "told"),
+    ("key", "value", "told"),
     [
-        (("--attenuation_db", "30.0"), "B-map: the checkpoint has 44 dB at full depth"),
-        (("--scheduler::schedule", "linear_beta"), "schedule: the checkpoint has cosine"),
+        ("attenuation_db", 30.0, "B-map: the checkpoint has 44 dB at full depth"),
+        ("scheduler::schedule", "linear_beta", "schedule: the checkpoint has cosine"),
+        ("classes", ["myocardium", "left-ventricle cavity", "left atrium"], "classes: the checkpoint has [left-ven"),
     ],
 )
-def test_shipped_weights_are_refused_under_another_noise_process(override: tuple[str, str], told: str) -> None:
+def test_shipped_weights_are_refused_by_another_configuration(key: str, value: object, told: str) -> None:
     parser = ConfigParser()
     parser.read_config(CONFIGS / "inference.json")
-    parser["bundle_root"] = str(BUNDLE)
-    parser[override[0].removeprefix("--")] = float(override[1]) if override[1][0].isdigit() else override[1]
-    with pytest.raises((ValueError, RuntimeError)) as refusal:
+    parser["bundle_root"], parser[key] = str(BUNDLE), value
+    with pytest.raises(RuntimeError) as refusal:  # MONAI's, around ours
         parser.get_parsed_content("network")
-    assert told in f"{refusal.value} {refusal.value.__cause__}"
+    assert told in str(refusal.value.__cause__)
 
 
 def test_a_data_set_of_other_classes_is_not_trained_on(tmp_path: Path) -> None:
