@@ -1,7 +1,8 @@
-"""This process among those that ``torchrun`` started: its share of a list, its device. No process group is needed.
+"""This process among those that ``torchrun`` started: its share of a list, its device, its group.
 
 ``torchrun`` tells each process its number in ``RANK``, how many there are in ``WORLD_SIZE``, and its number on this
 machine in ``LOCAL_RANK``. A process that nobody told is number 0 of 1.
+Drawing needs no group of processes; training does.
 """
 
 from __future__ import annotations
@@ -63,3 +64,16 @@ def device() -> torch.device:
             f"LOCAL_RANK is {local}, but this machine shows {count} GPUs; start torchrun with --nproc_per_node={count}"
         )
     return torch.device("cuda", local)
+
+
+def join(device: torch.device) -> None:
+    """Form one group of all processes, as distributed training needs: NCCL between GPUs, gloo between CPUs.
+
+    Raises:
+        RuntimeError: not started by ``torchrun``.
+    """
+    if "RANK" not in os.environ:
+        raise RuntimeError("start the processes with torchrun: torchrun --nproc_per_node=2 -m monai.bundle run ...")
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import warnings
 from collections.abc import Callable, Mapping
@@ -174,33 +173,6 @@ class SynthesisPrepareBatch:
             keywords["keep"] = moved(self.keep_name) > 0
         target = None if self.target_name is None else moved(self.target_name)
         return moved(self.seg_name), target, (), keywords
-
-
-def process_device() -> torch.device:
-    """This process's own GPU under ``torchrun``, or the CPU."""
-    if torch.cuda.is_available():
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-    return torch.device("cpu")
-
-
-def join_processes(device: torch.device) -> None:
-    """Join the processes that ``torchrun`` started: NCCL between GPUs, gloo between CPUs.
-
-    Raises:
-        RuntimeError: not started by ``torchrun``.
-    """
-    if "RANK" not in os.environ:
-        raise RuntimeError(
-            "several processes are started by torchrun: torchrun --nproc_per_node=2 -m monai.bundle run ..."
-        )
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
-    torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
-
-
-def is_first_process() -> bool:
-    """Whether this process is the one that writes files."""
-    return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
 
 
 def save_weights(
