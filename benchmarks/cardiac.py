@@ -69,7 +69,7 @@ def load_cardiac() -> Cardiac:
     parser.read_config(BUNDLE / "configs" / "inference.json")
     parser["bundle_root"], parser["device"] = str(BUNDLE), "cpu"
     parser.parse(True)
-    network = parser.get_parsed_content("network").to(memory_format=torch.contiguous_format)
+    network = parser.get_parsed_content("network").denoiser.to(memory_format=torch.contiguous_format)
     for block in network.modules():
         if isinstance(block, (SABlock, CrossAttentionBlock)):
             block.use_flash_attention = False

@@ -90,7 +90,7 @@ def sampler_of(run: str, precision: str | None, weights: str | None) -> tuple[BM
         **options,
     )
     inferer = inference.get_parsed_content("diffusion_inferer")
-    network = inference.get_parsed_content("network").to(memory_format=torch.channels_last)
+    network = inference.get_parsed_content("network").denoiser.to(memory_format=torch.channels_last)
     return BMapSynthesisInferer(inferer, scheduler, int(steps), verbose=False), network
 
 

@@ -62,7 +62,7 @@ def main() -> None:
     arguments.add_argument("--data")
     chosen = arguments.parse_args()
     bundle = parsed("inference.json")
-    network, sampler = bundle.get_parsed_content("network"), bundle.get_parsed_content("inferer")
+    network, sampler = bundle.get_parsed_content("network").denoiser, bundle.get_parsed_content("sampler")
     item = real(chosen.data) if chosen.data else phantom()
     depth, diastole, systole = item["depth"], item["ED"], item["ES"]
     given = item["image"] if chosen.data else sampler(diastole, network, depth=depth, seeds=[1])

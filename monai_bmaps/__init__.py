@@ -2,7 +2,7 @@
 
 from monai_bmaps.bmaps import BMap
 from monai_bmaps.geometry import LinearBeam, SectorBeam, fit_beam
-from monai_bmaps.inferers import BMapDiffusionInferer, BMapSynthesisInferer, Edit
+from monai_bmaps.inferers import BMapDiffusionInferer, BMapSynthesisInferer, Edit, SynthesisNetwork
 from monai_bmaps.schedulers import BMapDDIMScheduler, BMapDDPMScheduler, BMapDPMSolverScheduler
 from monai_bmaps.transforms import BeamDepth, BeamDepthd, LabelToCondition, LabelToConditiond
 
@@ -22,5 +22,6 @@ __all__ = [
     "LabelToConditiond",
     "LinearBeam",
     "SectorBeam",
+    "SynthesisNetwork",
     "fit_beam",
 ]

@@ -44,7 +44,8 @@ def accelerate(network: nn.Module, compile_mode: CompileMode | None = None) -> n
             minutes. If it fails, a warning says why and the network runs as it is.
 
     Returns:
-        The network in evaluation mode, wrapped if it is to be compiled.
+        The network in evaluation mode, wrapped if it is to be compiled. Of a network that draws with a ``denoiser``
+        that one is compiled, in its place.
 
     Raises:
         ValueError: an unknown mode.
@@ -55,7 +56,12 @@ def accelerate(network: nn.Module, compile_mode: CompileMode | None = None) -> n
         if isinstance(block, (SABlock, CrossAttentionBlock)) and _may_be_fused(block):
             block.use_flash_attention = True
     network = network.eval().to(memory_format=torch.channels_last)
-    return network if compile_mode is None else CompiledNetwork(network, compile_mode)
+    if compile_mode is None:
+        return network
+    if isinstance(denoiser := getattr(network, "denoiser", None), nn.Module):
+        network.denoiser = CompiledNetwork(denoiser, compile_mode)  # around it is a sampling loop
+        return network
+    return CompiledNetwork(network, compile_mode)
 
 
 class CompiledNetwork(nn.Module):
@@ -89,13 +95,14 @@ def fitting_batch_size(network: nn.Module, image: torch.Tensor, **keywords: torc
     off.
 
     Args:
-        network: on its device; a compiled one is measured as it was before.
+        network: on its device; a compiled one is measured as it was before, one that draws by its denoiser.
         image: network input of one image ``(1, C, H, W)``.
         keywords: further arguments of the network, for one image.
 
     Returns:
         At least 1.
     """
+    network = getattr(network, "denoiser", network)
     network = network.network if isinstance(network, CompiledNetwork) else network
     device = next(network.parameters()).device
     image, keywords = image.to(device), {name: value.to(device) for name, value in keywords.items()}

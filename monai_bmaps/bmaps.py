@@ -239,7 +239,7 @@ class CumulativeTable:
         """
         depth = depth.to(self.coefficients)
         rows = self.coefficients[timesteps]
-        total = _clenshaw(rows.T.reshape(-1, len(timesteps), *[1] * (depth.ndim - 1)), depth)
+        total = _clenshaw(rows.T.reshape(-1, timesteps.shape[0], *[1] * (depth.ndim - 1)), depth)
         if self.start is None:
             return total.clamp(max=0.0)
         # a step acts on the depths strictly beyond its start
@@ -254,10 +254,10 @@ class CumulativeTable:
 def _clenshaw(coefficients: torch.Tensor, depth: torch.Tensor) -> torch.Tensor:
     """Sum of ``coefficients[k] T_k(2 d - 1)``."""
     x = 2.0 * depth - 1.0
-    if len(coefficients) == 1:
+    if coefficients.shape[0] == 1:
         return coefficients[0] + torch.zeros_like(depth)
     later, latest = torch.zeros_like(x), coefficients[-1]
-    for coefficient in coefficients[1:-1].flip(0):
+    for coefficient in coefficients[1:-1].flip(0).unbind():
         later, latest = latest, coefficient + 2.0 * x * latest - later
     return coefficients[0] + x * latest - later
 

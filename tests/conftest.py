@@ -14,6 +14,17 @@ from monai_bmaps.networks import SPADEDiffusionModelUNet
 LABELS = 3
 
 
+def traced_on_purpose(test: Callable[..., None]) -> Callable[..., None]:
+    """Mark a test that traces: PyTorch deprecates it, and MONAI's exports do it.
+
+    A trace does not record the checks that networks make of their input's shape, and says so.
+    """
+    unrecorded = "ignore:Converting a tensor to a Python boolean:torch.jit.TracerWarning"
+    for ignored in ("ignore:`torch.jit.*deprecated:FutureWarning", f"{unrecorded}:torch.nn", f"{unrecorded}:monai.net"):
+        test = pytest.mark.filterwarnings(ignored)(test)
+    return test
+
+
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> Iterator[None]:
     threads = torch.get_num_threads()

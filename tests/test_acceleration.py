@@ -210,6 +210,27 @@ def test_a_mistake_of_the_caller_is_still_an_error(monkeypatch: pytest.MonkeyPat
         accelerate(network, "default")(randn(1, 2, 5, 7))
 
 
+class Drawing(nn.Module):
+    """A network that evaluates its denoiser again and again."""
+
+    def __init__(self, denoiser: nn.Module) -> None:
+        super().__init__()
+        self.denoiser = denoiser
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.denoiser(image) + 1.0
+
+
+def test_of_a_network_that_draws_the_denoiser_is_compiled(monkeypatch: pytest.MonkeyPatch, network: nn.Module) -> None:
+    monkeypatch.setattr(torch, "compile", compiler := Compiler())
+    image = randn(1, 1, 5, 7)
+    expected = 2.0 * network(image) + 1.0
+    drawing = accelerate(Drawing(network), "default")
+    assert isinstance(drawing, Drawing)
+    torch.testing.assert_close(drawing(image), expected)
+    assert compiler.calls == 1
+
+
 def test_a_compiled_network_holds_every_weight_once(monkeypatch: pytest.MonkeyPatch, network: nn.Module) -> None:
     monkeypatch.setattr(torch, "compile", Compiler())
     compiled = accelerate(network, "default")
@@ -344,6 +365,13 @@ def test_a_compiled_network_is_measured_without_compiling_it(monkeypatch: pytest
     plain, compiled = stack(), accelerate(stack(), "default")
     assert batch_size(monkeypatch, compiled, 1e6, image) == batch_size(monkeypatch, plain, 1e6, image)
     assert compiler.calls == 0
+
+
+def test_a_network_that_draws_is_measured_by_its_denoiser(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "compile", Compiler())
+    image, plain = torch.zeros(1, 16, 16, 24), stack()
+    drawing = accelerate(Drawing(stack()), "default")
+    assert batch_size(monkeypatch, drawing, 1e6, image) == batch_size(monkeypatch, plain, 1e6, image)
 
 
 def test_arguments_of_the_network_are_handed_on(tiny_spade: Maker) -> None:

@@ -3,5 +3,6 @@
 from monai_bmaps.inferers.diffusion import BMapDiffusionInferer
 from monai_bmaps.inferers.editing import Edit
 from monai_bmaps.inferers.synthesis import BMapSynthesisInferer
+from monai_bmaps.inferers.synthesis_network import SynthesisNetwork
 
-__all__ = ["BMapDiffusionInferer", "BMapSynthesisInferer", "Edit"]
+__all__ = ["BMapDiffusionInferer", "BMapSynthesisInferer", "Edit", "SynthesisNetwork"]

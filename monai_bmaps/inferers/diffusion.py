@@ -20,6 +20,7 @@ from monai_bmaps.inferers.network_call import (
     NetworkInterface,
     SamplingCall,
 )
+from monai_bmaps.inferers.tracing import without_gradients
 from monai_bmaps.schedulers.base import BMapScheduler, Generators, clipped_log_snr
 from monai_bmaps.schedulers.ddim import BMapDDIMScheduler
 from monai_bmaps.types import Depth, Image, Timesteps
@@ -41,7 +42,8 @@ class BMapDiffusionInferer(DiffusionInferer):  # type: ignore[misc]
         noise_level_channel: append ``clip(log SNR, -10, 10) / 10`` to the input channels, so that the network sees
             the noise level of every pixel. Needed when the depth map varies between images.
         amp_dtype: run the network (and only it) under autocast in this dtype; ``"auto"`` takes the half-precision
-            type that the device has natively, if any (:func:`monai_bmaps.acceleration.fast_dtype`).
+            type that the device has natively, if any (:func:`monai_bmaps.acceleration.fast_dtype`); a trace, which
+            other machines will run, is then in single precision.
 
     Raises:
         ValueError: an unknown conditioning.
@@ -158,7 +160,7 @@ class BMapDiffusionInferer(DiffusionInferer):  # type: ignore[misc]
         edit = None if edit is None else edit.matching(input_noise)
         given, intermediates = Condition.of(conditioning, mode, seg), []
         steps = scheduler.timesteps.tolist() if edit is None else edit.steps(scheduler.timesteps.tolist())
-        with torch.inference_mode():
+        with without_gradients():
             network = SamplingCall(self.interface, diffusion_model, scheduler, input_noise, given, guidance)
             image = input_noise if edit is None else edit.start(input_noise, scheduler, steps)
             for done, t in enumerate(tqdm(steps, desc="denoising", leave=None, disable=not verbose), start=1):

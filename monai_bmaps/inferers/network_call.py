@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 
 from monai_bmaps.acceleration import fast_dtype
+from monai_bmaps.inferers.tracing import is_traced
 from monai_bmaps.schedulers.base import BMapScheduler
 from monai_bmaps.types import Image, Timesteps
 
@@ -78,7 +79,8 @@ class NetworkInterface:
     Args:
         conditioning: a segmentation becomes input channels (``"concat"``) or the ``seg`` argument (``"spade"``).
         noise_level_channel: whether each pixel's noise level is the last input channel.
-        amp_dtype: autocast dtype, ``"auto"`` for the fastest that the device has natively, or ``None``.
+        amp_dtype: autocast dtype, ``"auto"`` for the fastest that the device has natively (single precision while
+            being traced), or ``None``.
     """
 
     conditioning: Conditioning
@@ -95,16 +97,21 @@ class NetworkInterface:
             if self.conditioning == "concat":
                 channels.append(given.seg)
         if level is not None:
-            channels.append(level.expand(len(noisy), 1, *noisy.shape[2:]))
+            channels.append(level.expand(noisy.shape[0], 1, *noisy.shape[2:]))
         return torch.cat(channels, dim=1) if len(channels) > 1 else noisy
 
     def call(self, network: Network, inputs: torch.Tensor, timesteps: Timesteps, given: Condition) -> Image:
         """The network's output; the network, and only it, runs under autocast."""
         extra = {"seg": given.seg} if given.seg is not None and self.conditioning == "spade" else {}
-        dtype = fast_dtype(inputs.device) if self.amp_dtype == "auto" else self.amp_dtype
+        dtype = self._automatic_dtype(inputs.device) if self.amp_dtype == "auto" else self.amp_dtype
         with nullcontext() if dtype is None else torch.autocast(inputs.device.type, dtype):
             output = network(inputs, timesteps=timesteps, context=given.context, **extra)
         return output.to(inputs.dtype)
+
+    @staticmethod
+    def _automatic_dtype(device: torch.device) -> torch.dtype | None:
+        """A trace is for machines that are not known yet: single precision."""
+        return None if is_traced() else fast_dtype(device)
 
 
 class SamplingCall:
@@ -144,11 +151,11 @@ class SamplingCall:
         guidance, inputs, given = self._guidance, self._inputs, self._both
         if guidance is not None and not guidance.acts_at(timestep, self._scheduler.num_train_timesteps):
             guidance, inputs, given = None, inputs[self._count :], self._plain
-        for half in torch.split(inputs, self._count):
-            half[:, : self._channels] = image
-            if self._interface.noise_level_channel:
-                half[:, -1:] = self._scheduler.noise_level_of(image, timestep, MAX_LOG_SNR)
-        timesteps = torch.full((len(inputs),), timestep, dtype=torch.int64, device=inputs.device)
+        branches = inputs.unflatten(0, (1 if guidance is None else 2, -1))  # type: ignore[no-untyped-call]
+        branches[:, :, : self._channels].copy_(image)  # an assignment would put the shape at hand into a trace
+        if self._interface.noise_level_channel:
+            branches[:, :, -1:].copy_(self._scheduler.noise_level_of(image, timestep, MAX_LOG_SNR))
+        timesteps = torch.full((inputs.shape[0],), timestep, dtype=torch.int64, device=inputs.device)
         output = self._interface.call(self._network, inputs, timesteps, given)
         if guidance is None:
             return output

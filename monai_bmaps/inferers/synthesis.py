@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from monai.inferers import Inferer
@@ -10,7 +11,8 @@ from monai.inferers import Inferer
 from monai_bmaps.inferers.diffusion import BMapDiffusionInferer, Callback
 from monai_bmaps.inferers.editing import Edit, check_extent
 from monai_bmaps.inferers.network_call import Guidance, Network
-from monai_bmaps.schedulers.base import BMapScheduler, draw_noise
+from monai_bmaps.inferers.tracing import is_traced
+from monai_bmaps.schedulers.base import BMapScheduler, Generators, draw_noise
 from monai_bmaps.types import Depth, Image
 
 
@@ -98,25 +100,49 @@ class BMapSynthesisInferer(Inferer):  # type: ignore[misc]
         """
         if seeds is None:
             seeds = range(self.seed, self.seed + len(inputs))
+        generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
+        return self.draw(inputs, network, depth, generators, callback, image, keep)
+
+    def draw(
+        self,
+        inputs: torch.Tensor,
+        network: Network,
+        depth: Depth | None = None,
+        generator: Generators = None,
+        callback: Callback | None = None,
+        image: Image | None = None,
+        keep: torch.Tensor | None = None,
+    ) -> Image:
+        """As a call, with generators instead of seeds.
+
+        Args:
+            inputs: as in a call, like all not named here.
+            network: the denoising network.
+            depth: depth maps.
+            generator: source of all noise; a sequence gives each image its own, ``None`` is torch's global state, the
+                only one that a trace can hold.
+            callback: told of every step.
+            image: images to change.
+            keep: what stays in them.
+        """
         if keep is not None and image is None:
             raise ValueError("keep says which part of an image stays: give that image too")
-        generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
         condition = inputs.as_subclass(torch.Tensor)
-        blank = torch.zeros(len(inputs), self.num_channels, *inputs.shape[2:], device=inputs.device)
+        blank = torch.zeros(inputs.shape[0], self.num_channels, *inputs.shape[2:], device=inputs.device)
         sampled = self.inferer.sample(
-            draw_noise(blank, generators),
+            draw_noise(blank, generator),
             network,
             self._bound_to(depth),
             seg=condition,
             cfg=self.cfg,
             cfg_interval=self.cfg_interval,
-            generator=generators,
+            generator=generator,
             eta=self.eta,
             verbose=self.verbose,
             callback=callback,
             edit=None if image is None else Edit(image, self.strength, keep, self.repeats),
         )
-        images = torch.as_tensor(sampled).clamp(-1.0, 1.0)
+        images = cast(torch.Tensor, sampled).clamp(-1.0, 1.0)
         if self.outside is None:
             return images
         outside = self.outside if image is None else image.as_subclass(torch.Tensor).to(images)
@@ -127,6 +153,8 @@ class BMapSynthesisInferer(Inferer):  # type: ignore[misc]
         if depth is None:
             return self.scheduler
         depth = depth.as_subclass(torch.Tensor)
+        if is_traced():  # neither which maps are equal nor what was computed before may enter the trace
+            return self.scheduler.bind(depth)
         if len(depth) > 1 and torch.equal(depth, depth[:1].expand_as(depth)):
             depth = depth[:1]
         known = self._bound.depth

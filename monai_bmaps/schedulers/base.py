@@ -144,7 +144,7 @@ class BMapScheduler(Scheduler):  # type: ignore[misc]
         Raises:
             ValueError: depth of another shape, not finite or outside [0, 1].
         """
-        depth = torch.as_tensor(depth)
+        depth = depth if isinstance(depth, torch.Tensor) else torch.as_tensor(depth)
         depth = depth[None, None] if depth.ndim == 2 else depth
         if depth.ndim < 4 or depth.shape[1] != 1 or depth.numel() == 0 or not depth.is_floating_point():
             raise ValueError(
