@@ -39,6 +39,7 @@ ALLOWED = {
     "supervision": {"draws", "files"},
     "provenance": {"files", "pictures"},
     "handlers": {*_CORE, "files", "inferers", "pictures", "provenance", "ranks", "schedulers", "transforms"},
+    "export": {"files", "inferers", "training"},
 }
 READERS = {"camus", "segthy", "folder", "datalist", "split", "classes"}
 PIXEL_LIBRARIES = {"PIL", "nibabel", "numpy", "torch", "monai", "SimpleITK", "imageio", "cv2"}
