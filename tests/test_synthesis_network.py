@@ -209,6 +209,12 @@ def test_a_trace_is_in_single_precision_where_the_precision_is_the_devices(
 
 
 @traced_on_purpose
+def test_scripting_is_refused_and_tracing_named(tiny_unet: Maker) -> None:
+    with pytest.raises(TypeError, match="cannot be scripted, its sampling loop is Python: trace it"):
+        torch.jit.script(network(tiny_unet))
+
+
+@traced_on_purpose
 def test_tracing_leaves_the_network_as_it_was(tiny_unet: Maker) -> None:
     drawing, seg = network(tiny_unet), condition(2)
     expected = drawing(seg, ramp(2), seeds=[1, 2])

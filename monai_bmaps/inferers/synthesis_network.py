@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import nn
@@ -80,6 +80,13 @@ class SynthesisNetwork(nn.Module):
         """
         resized = functional.interpolate(self.depth, size=seg.shape[2:], mode="nearest-exact")
         return torch.where(seg[:, :1].as_subclass(torch.Tensor) > 0.5, 0.0, resized)
+
+    def __prepare_scriptable__(self) -> NoReturn:
+        """What ``torch.jit.script`` asks for first."""
+        raise TypeError(
+            "a SynthesisNetwork cannot be scripted, its sampling loop is Python: trace it, with torch.jit.trace or "
+            "python -m monai.bundle ckpt_export network_def --use_trace True"
+        )
 
     def state_dict(self, *args: Any, **keywords: Any) -> Any:
         """The denoiser's."""
