@@ -43,10 +43,10 @@ BUNDLES = (
 COUNTS: dict[Split, int] = {"training": 5, "validation": 2, "test": 3}
 
 TINY = [
-    *("--image_size", "[16,24]"),
+    *("--image_size", "[16,32]"),
     *("--batch_size", "4"),
     *("--denoiser_def::network::channels", "[8,8,16]"),
-    *("--epoch_length", "4"),
+    *("--epoch_length", "5"),
     *("--checkpoint_interval", "2"),
     *("--sample_steps", "2"),
     *("--val_passes", "2"),

@@ -80,11 +80,6 @@ def test_training_and_inference_define_the_same_model(key: str) -> None:
 
 
 def test_the_network_that_is_trained_is_the_one_that_draws() -> None:
-    assert config("train.json")["network_def"] == config("inference.json")["denoiser_def"]
-    assert config("inference.json")["network_def"]["denoiser"] == "@denoiser_def"
-
-
-def test_the_network_that_is_trained_is_the_one_that_draws() -> None:
     assert config("train.json")["network_def"] == "@denoiser_def" == config("inference.json")["network_def"]["denoiser"]
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import json
+import math
 import os
 import signal
 import subprocess
@@ -32,7 +34,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def training(
-    bundle: Bundle, data: Path, output: Path, *options: str, epochs: int = 3, processes: int | None = None
+    bundle: Bundle, data: Path, output: Path, *options: str, epochs: int = 4, processes: int | None = None
 ) -> list[str]:
     configs = ["'configs/train.json'", *(["'configs/multi_gpu_train.json'"] if processes else [])]
     fixed = ["--dataset_dir", str(data), "--output_dir", str(output), "--max_epochs", str(epochs)]
@@ -47,7 +49,7 @@ def run(bundle: Bundle, arguments: list[str]) -> str:
 
 @pytest.fixture(scope="session")
 def uninterrupted(data: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Three epochs of four iterations of every bundle."""
+    """Four epochs of five iterations of every bundle."""
     folders = {bundle.name: tmp_path_factory.mktemp(f"run_{bundle.name}") for bundle in BUNDLES}
     for bundle in BUNDLES:
         run(bundle, training(bundle, data[bundle.name], folders[bundle.name]))
@@ -95,7 +97,7 @@ def test_a_training_killed_and_resumed_is_the_uninterrupted_one_bit_for_bit(
     os.kill(first.pid, signal.SIGKILL)
     first.wait()
     reached = torch.load(checkpoint, weights_only=True)["iteration"]
-    assert 0 < reached < 12, "killed too late to show anything"
+    assert 0 < reached < 20, "killed too late to show anything"
 
     assert f"resumed from {checkpoint} at iteration {reached}" in run(bundle, arguments)
     whole = torch.load(uninterrupted[bundle.name] / "checkpoint.pt", weights_only=True)
@@ -109,17 +111,58 @@ def test_training_leaves_weights_curves_and_pictures(bundle: Bundle, uninterrupt
     folder = uninterrupted[bundle.name]
     assert (folder / "model.pt").exists()
     assert sorted(path.name for path in folder.glob("samples_*.png")) == [
-        f"samples_0000{n:02d}.png" for n in (4, 8, 12)
+        f"samples_0000{n:02d}.png" for n in (5, 10, 15, 20)
     ]
-    assert list(curve(folder, "train_loss")) == [10]
-    assert list(curve(folder, "val_loss")) == [1, 2, 3]
+    assert list(curve(folder, "train_loss")) == [10, 20]
+    assert list(curve(folder, "val_loss")) == [1, 2, 3, 4]
+
+
+def model(folder: Path) -> list[str]:
+    """Options that make inference, evaluation and export use the tiny network trained there."""
+    size = ["--image_size", "[16,32]", "--denoiser_def::network::channels", "[8,8,16]", "--num_inference_steps", "2"]
+    return [*size, "--weights", str(folder / "model.pt")]
+
+
+@each_bundle
+def test_trained_weights_are_evaluated_on_held_out_frames(
+    bundle: Bundle, data: dict[str, Path], uninterrupted: dict[str, Path], tmp_path: Path
+) -> None:
+    """Without the Inception's weights the report says so; the distances themselves are tested elsewhere."""
+    missing = ["--stem", str(tmp_path / "absent.npz"), "--required", "False"]
+    where = ["--dataset_dir", str(data[bundle.name]), "--output_dir", str(tmp_path)]
+    options = [*model(uninterrupted[bundle.name]), *missing, *where, "--batch_size", "2"]
+    run(bundle, command("--config_file", "['configs/train.json','configs/evaluate.json']", *options))
+    report = json.loads((tmp_path / "evaluation.json").read_text())
+    assert math.isfinite(report["numbers"]["denoising_loss"])
+    assert "absent.npz" in (tmp_path / "evaluation.md").read_text()
+    assert (tmp_path / "evaluation.png").exists()
+
+
+@each_bundle
+def test_trained_weights_draw_the_demo(bundle: Bundle, uninterrupted: dict[str, Path], tmp_path: Path) -> None:
+    options = [*model(uninterrupted[bundle.name]), "--output_dir", str(tmp_path), "--batch_size", "2"]
+    run(bundle, command("--config_file", "configs/inference.json", *options))
+    listed = json.loads((bundle.folder / "demo" / "dataset.json").read_text())["test"]
+    expected = {f"{item['name']}{suffix}" for item in listed for suffix in (".png", ".nii.gz")} | {"overview.png"}
+    assert {path.name for path in tmp_path.iterdir()} == expected
+
+
+@each_bundle
+def test_weights_of_another_bundle_are_refused(bundle: Bundle, uninterrupted: dict[str, Path], tmp_path: Path) -> None:
+    other = BUNDLES[(BUNDLES.index(bundle) + 1) % len(BUNDLES)]
+    options = [*model(uninterrupted[other.name]), "--output_dir", str(tmp_path / "out"), "--batch_size", "2"]
+    arguments = command("--config_file", "configs/inference.json", *options)
+    done = subprocess.run(arguments, cwd=bundle.folder, env=environment(), capture_output=True, text=True, timeout=300)
+    assert done.returncode != 0
+    assert "classes: the checkpoint has" in done.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_two_processes_train_as_one_with_the_doubled_batch(
     data: dict[str, Path], uninterrupted: dict[str, Path], tmp_path: Path
 ) -> None:
     """To float32: each process's mean is over its half, and gloo adds the halves. bfloat16 would hide it."""
-    precise = ("--amp_dtype", "None", "--checkpoint_interval", "12")
+    precise = ("--amp_dtype", "None", "--checkpoint_interval", "20")
     alone, shared = tmp_path / "alone", tmp_path / "shared"
     run(CARDIAC, training(CARDIAC, data[CARDIAC.name], alone, *precise))
     run(CARDIAC, training(CARDIAC, data[CARDIAC.name], shared, *precise, "--batch_size", "2", processes=2))
@@ -141,7 +184,7 @@ def test_accumulated_batches_are_one_large_batch(data: dict[str, Path], tmp_path
     small = ("--amp_dtype", "None", "--warm_up", "0", "--final_learning_rate", "1.0", "--optimizer", descent)
     whole, halves = tmp_path / "whole", tmp_path / "halves"
     run(CARDIAC, training(CARDIAC, data[CARDIAC.name], whole, *small, epochs=1))
-    split = ("--batch_size", "2", "--accumulation_steps", "2", "--epoch_length", "8")
+    split = ("--batch_size", "2", "--accumulation_steps", "2", "--epoch_length", "10")
     run(CARDIAC, training(CARDIAC, data[CARDIAC.name], halves, *small, *split, epochs=1))
     first, second = (torch.load(folder / "checkpoint.pt", weights_only=True)["network"] for folder in (whole, halves))
     for name, value in first.items():
@@ -151,7 +194,7 @@ def test_accumulated_batches_are_one_large_batch(data: dict[str, Path], tmp_path
 def parsed(bundle: Bundle, data: Path, *files: str, **changes: Any) -> ConfigParser:
     parser = ConfigParser(ConfigParser.load_config_files([str(bundle.folder / "configs" / file) for file in files]))
     tiny = {key.removeprefix("--"): value for key, value in zip(TINY[::2], TINY[1::2], strict=True)}
-    fixed = {"image_size": [16, 24], "batch_size": 4, "denoiser_def::network::channels": [8, 8, 16]}
+    fixed = {"image_size": [16, 32], "batch_size": 4, "denoiser_def::network::channels": [8, 8, 16]}
     assert fixed.keys() <= tiny.keys()
     for key, value in {"bundle_root": str(bundle.folder), "dataset_dir": str(data), **fixed, **changes}.items():
         parser[key] = value

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from torch.nn import functional
 
 from monai_bmaps.data.camus import CLASSES
 from monai_bmaps.data.phantoms import (
+    convex_beam,
     heart_beam,
     heart_labels,
     main,
@@ -224,7 +226,7 @@ def test_written_hearts_are_read_back_with_their_beams_and_labels(tmp_path):
 
 
 def test_written_hearts_have_the_classes_of_camus(tmp_path):
-    write_heart_items(tmp_path, 1, shape=(32, 32))
+    write_items(tmp_path, 1, shape=(32, 32))
     named = json.loads((tmp_path / "dataset.json").read_text())["labels"]
     assert named == {"0": "background", **{str(value): name for value, name in CLASSES.items()}}
 
@@ -276,3 +278,28 @@ def test_the_command_refuses_with_the_reason_and_no_traceback(tmp_path, capsys):
 def test_impossible_counts_and_seeds_are_refused(tmp_path, change):
     with pytest.raises(ValueError, match="count must be at least 1 and seed at least 0"):
         write_items(tmp_path, **change)
+
+
+@pytest.mark.parametrize(("kind", "key", "labels"), [("thyroid", "label", {0, 1}), ("convex", "sector", {0, 1})])
+def test_items_of_other_kinds_have_files_beams_and_names(kind: str, key: str, labels: set[int], tmp_path: Path) -> None:
+    items = write_items(tmp_path, 2, kind=kind, shape=(40, 56), seed=1)
+    assert json.loads((tmp_path / "dataset.json").read_text())["test"] == items
+    for number, item in enumerate(items, start=1):
+        pixels = np.asarray(Image.open(tmp_path / item[key]))
+        assert item["name"] == f"{kind}_{number}"
+        assert pixels.shape == (40, 56)
+        assert set(np.unique(pixels)) == labels
+
+
+def test_a_convex_fan_fills_the_width_and_lies_inside_the_image() -> None:
+    for seed in range(20):
+        beam = convex_beam((72, 96), generator=torch.Generator().manual_seed(seed))
+        mask = beam.mask((72, 96))
+        assert bool(mask.any(0).float().mean() > 0.85)
+        assert not bool(mask[-1, 0])
+        assert beam.radii[0] > 0.2 * beam.radii[1]
+
+
+def test_an_unknown_kind_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="kind must be one of heart, thyroid, convex, got 'liver'"):
+        write_items(tmp_path, 1, kind="liver")
