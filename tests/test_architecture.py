@@ -36,9 +36,8 @@ ALLOWED = {
     "model_card": {*_CORE, "files", "geometry", "schedulers"},
     "training": {*_CORE, "draws", "files", "model_card", "schedulers", "inferers"},
     "losses": {*_CORE, "schedulers", "training"},
-    "supervision": {"draws", "files"},
     "provenance": {"files", "pictures"},
-    "handlers": {*_CORE, "files", "inferers", "pictures", "provenance", "ranks", "schedulers", "transforms"},
+    "handlers": {*_CORE, "draws", "files", "inferers", "pictures", "provenance", "ranks", "schedulers", "transforms"},
     "export": {"files", "inferers", "training"},
 }
 READERS = {"camus", "segthy", "folder", "datalist", "split", "classes"}

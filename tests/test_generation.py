@@ -17,8 +17,8 @@ from conftest import awake
 from monai.bundle import ConfigParser, ConfigWorkflow, run
 from PIL import Image
 
-from monai_bmaps import handlers
-from monai_bmaps.data.phantoms import write_heart_items
+from monai_bmaps.data.phantoms import write_items
+from monai_bmaps.handlers import writing
 from monai_bmaps.provenance import read_record
 from monai_bmaps.training import save_weights
 
@@ -32,13 +32,13 @@ pytestmark = pytest.mark.filterwarnings("ignore:parsing config_file:UserWarning"
 def options(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Overrides for five small hearts and a tiny network that is not silent."""
     root = tmp_path_factory.mktemp("small")
-    write_heart_items(root / "hearts", COUNT, shape=SIZE)
+    write_items(root / "hearts", COUNT, shape=SIZE)
     small = {
         "bundle_root": str(BUNDLE),
         "dataset_dir": str(root / "hearts"),
         "weights": str(root / "model.pt"),
         "image_size": [*SIZE],
-        "network_def::network::channels": [8, 8, 16],
+        "denoiser_def::network::channels": [8, 8, 16],
         "num_inference_steps": 4,
         "batch_size": 1,
     }
@@ -46,7 +46,7 @@ def options(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     parser.read_config(CONFIG)
     for key, value in small.items():
         parser[key] = value
-    network, card = (parser.get_parsed_content(key) for key in ("network_def", "card"))
+    network, card = (parser.get_parsed_content(key) for key in ("denoiser_def", "card"))
     save_weights(awake(network), root / "model.pt", card=card)
     return small
 
@@ -127,7 +127,7 @@ def test_a_later_process_leaves_the_overview_to_the_first(
 
 
 def test_every_process_refuses_bad_items_of_its_own_before_it_writes(options: dict[str, Any], tmp_path: Path) -> None:
-    write_heart_items(tmp_path / "hearts", 2, shape=SIZE)
+    write_items(tmp_path / "hearts", 2, shape=SIZE)
     Image.fromarray(np.full(SIZE, 7, np.uint8)).save(tmp_path / "hearts" / "labels" / "heart_2.png")
     with pytest.raises(RuntimeError) as refusal:
         run_here(tmp_path / "out", options, dataset_dir=str(tmp_path / "hearts"))
@@ -144,7 +144,7 @@ def causes(error: BaseException | None) -> list[str]:
 
 def draw_and_die(folder: Path, options: dict[str, Any]) -> None:
     """Run the bundle; at the third picture write half a file, then SIGKILL."""
-    whole, pictures = handlers.write_png, itertools.count(1)
+    whole, pictures = writing.write_png, itertools.count(1)
 
     def write(path: Path, pixels: np.ndarray, record: dict[str, str]) -> None:
         if next(pictures) == 3:
@@ -152,7 +152,7 @@ def draw_and_die(folder: Path, options: dict[str, Any]) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         whole(path, pixels, record)
 
-    handlers.write_png = write
+    writing.write_png = write
     run(config_file=str(CONFIG), output_dir=str(folder), **options)
 
 
@@ -235,7 +235,7 @@ def test_other_weights_draw_everything_anew(options: dict[str, Any], copy: Path,
     parser.read_config(CONFIG)
     for key, value in options.items():
         parser[key] = value
-    network, card = (parser.get_parsed_content(key) for key in ("network_def", "card"))
+    network, card = (parser.get_parsed_content(key) for key in ("denoiser_def", "card"))
     save_weights(awake(network, seed=1), tmp_path / "other" / "model.pt", card=card)
     run_here(copy, options, weights=str(tmp_path / "other" / "model.pt"))
     assert redrawn(copy) == ALL
@@ -246,7 +246,7 @@ def test_only_what_is_missing_or_differs_is_drawn(
     options: dict[str, Any], copy: Path, tmp_path_factory: pytest.TempPathFactory, spoil: str
 ) -> None:
     hearts = tmp_path_factory.mktemp("hearts")
-    write_heart_items(hearts, COUNT, shape=SIZE)
+    write_items(hearts, COUNT, shape=SIZE)
     if spoil == "another label map":
         Image.fromarray(np.ones(SIZE, np.uint8)).save(hearts / "labels" / "heart_2.png")
     elif spoil == "another beam":

@@ -349,7 +349,7 @@ def test_a_failed_picture_leaves_no_png_that_a_resumed_run_would_trust(
         raise OSError("disk full")
 
     with monkeypatch.context() as patch:
-        patch.setattr("monai_bmaps.handlers.write_png", full)
+        patch.setattr("monai_bmaps.handlers.writing.write_png", full)
         with pytest.raises(OSError, match="disk full"):
             evaluator(tiny_unet(1 + CLASSES), tmp_path, synthesis_items(1)).run()
     assert len(SynthesisWriter(tmp_path, synthesis_items(1), BMap(), 100).missing()) == 1

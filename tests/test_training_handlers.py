@@ -18,8 +18,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import nn
 
 from monai_bmaps.draws import DrawLoader
-from monai_bmaps.handlers import ResumableCheckpoint
-from monai_bmaps.supervision import RepeatableIterations, TrainingGuard, TrainingProgress
+from monai_bmaps.handlers import RepeatableIterations, ResumableCheckpoint, TrainingGuard, TrainingProgress
 
 LENGTH, EPOCHS = 5, 3
 

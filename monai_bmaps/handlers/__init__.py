@@ -1,0 +1,27 @@
+"""Handlers for MONAI's engines: trainings that resume, repeat and explain themselves; samples; files of images."""
+
+try:
+    import ignite as _ignite  # noqa: F401
+except ImportError as error:
+    raise ImportError("monai_bmaps.handlers needs ignite: pip install 'monai-bmaps[bundle]'") from error
+
+from monai_bmaps.handlers.averaging import EMA
+from monai_bmaps.handlers.checkpoint import ResumableCheckpoint, Stateful
+from monai_bmaps.handlers.guarding import TrainingGuard
+from monai_bmaps.handlers.progress import ImageProgress, TrainingProgress
+from monai_bmaps.handlers.repeating import RepeatableIterations
+from monai_bmaps.handlers.samples import SampleGrid
+from monai_bmaps.handlers.writing import SynthesisWriter, run_evaluator
+
+__all__ = [
+    "EMA",
+    "ImageProgress",
+    "RepeatableIterations",
+    "ResumableCheckpoint",
+    "SampleGrid",
+    "Stateful",
+    "SynthesisWriter",
+    "TrainingGuard",
+    "TrainingProgress",
+    "run_evaluator",
+]
