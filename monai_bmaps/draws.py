@@ -94,18 +94,14 @@ class DrawSampler(Sampler[list[Draw]]):
 
 
 class DrawnDataset(Dataset[Mapping[str, Any]]):
-    """A MONAI data set whose random transforms take their seed from the draw.
+    """A data set whose random transforms take their seed from the draw.
 
     Args:
-        dataset: with a ``transform`` that has ``set_random_state``, as MONAI's ``Dataset`` and ``CacheDataset``.
+        dataset: of dictionaries; random is what its ``transform`` does, as in MONAI's ``Dataset`` and ``CacheDataset``,
+            where it has ``set_random_state``. A list, or another transform, is taken to have nothing random.
     """
 
     def __init__(self, dataset: Any) -> None:
-        if not hasattr(getattr(dataset, "transform", None), "set_random_state"):
-            raise ValueError(
-                f"{type(dataset).__name__} has no transform with set_random_state, so its draws could not be repeated; "
-                "give a MONAI Dataset or CacheDataset with a Compose"
-            )
         self.dataset = dataset
 
     def __len__(self) -> int:
@@ -114,7 +110,9 @@ class DrawnDataset(Dataset[Mapping[str, Any]]):
 
     def __getitem__(self, draw: Draw) -> dict[str, Any]:
         """The item, augmented from the draw's seed, which it holds under ``"draw"``."""
-        self.dataset.transform.set_random_state(seed=draw.seed)
+        transform: Any = getattr(self.dataset, "transform", None)
+        if hasattr(transform, "set_random_state"):
+            transform.set_random_state(seed=draw.seed)
         return {**self.dataset[draw.item], DRAW_KEY: draw.seed}
 
 

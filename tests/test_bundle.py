@@ -3,42 +3,29 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
 import torch
+from bundle_data import BUNDLES, write_phantoms
 from monai.bundle import ConfigParser
-from monai.transforms import Compose
-from monai.utils import set_determinism
 from PIL import Image
 
 from monai_bmaps.data.camus import CLASSES
 from monai_bmaps.data.folder import GENERATOR
 from monai_bmaps.data.phantoms import heart_beam, heart_labels
 from monai_bmaps.data.speckle import speckle_image
-from monai_bmaps.data.split import split_of
 from monai_bmaps.model_card import ModelCard, check_weights
 
-BUNDLE = Path(__file__).parents[1] / "bundles" / "cardiac_bmap_sdm"
+CARDIAC = BUNDLES[0]
+BUNDLE = CARDIAC.folder
 CONFIGS = BUNDLE / "configs"
 SPLITS = ("training", "validation")
 pytestmark = pytest.mark.filterwarnings("ignore:parsing config_file:UserWarning")  # MONAI's notice on every config
-
-SMALL = [
-    *("--image_size", "[16,24]"),
-    *("--batch_size", "2"),
-    *("--network_def::network::channels", "[8,8,16]"),
-    *("--epoch_length", "4"),
-    *("--checkpoint_interval", "2"),
-    *("--sample_steps", "2"),
-]
 
 
 def config(name: str) -> dict[str, object]:
@@ -51,21 +38,8 @@ def command(*arguments: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small data set in the layout of the training config: six frames of as many patients."""
-    root = tmp_path_factory.mktemp("phantoms")
-    for key in ("images", "labels", "sectors"):
-        (root / key).mkdir()
-    beam = heart_beam((32, 48))
-    patients = {split: [n for n in range(1, 200) if split_of("camus", f"patient{n:04d}") == split] for split in SPLITS}
-    for index, patient in enumerate([*patients["training"][:4], *patients["validation"][:2]]):
-        generator = torch.Generator().manual_seed(index)
-        labels = heart_labels((32, 48), beam=beam, generator=generator)
-        frame = speckle_image(labels, beam, generator=generator)
-        name = f"patient{patient:04d}_4CH_ED.png"
-        Image.fromarray((frame * 255).to(torch.uint8).numpy()).save(root / "images" / name)
-        Image.fromarray(labels.to(torch.uint8).numpy()).save(root / "labels" / name)
-        Image.fromarray(beam.mask((32, 48)).to(torch.uint8).numpy()).save(root / "sectors" / name)
-    return root
+    """A small data set in the layout of the training config."""
+    return write_phantoms(CARDIAC, tmp_path_factory.mktemp("phantoms"))
 
 
 @pytest.mark.parametrize(
@@ -143,18 +117,23 @@ def test_shipped_weights_are_small_half_precision_and_safe_to_load() -> None:
     assert {value.dtype for value in weights.values()} == {torch.float16}
 
 
-@pytest.fixture(scope="module")
-def augmented(phantoms: Path) -> list[tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]]:
+@pytest.fixture(scope="module", params=BUNDLES, ids=lambda bundle: bundle.name)
+def augmented(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> list[tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]]:
     """Training items as prepared and as augmented, several times each."""
+    bundle = request.param
     parser = ConfigParser()
-    parser.read_config(CONFIGS / "train.json")
-    parser["dataset_dir"], parser["image_size"] = str(phantoms), [32, 48]
-    set_determinism(0)
-    prepare = Compose(parser.get_parsed_content("preprocessing"))
-    augment = Compose(parser.get_parsed_content("train::augmentation") + parser.get_parsed_content("finishing"))
-    prepared = [prepare(item) for item in parser.get_parsed_content("items")(split="training")]
-    set_determinism(None)
-    return [(item, augment(dict(item))) for item in prepared for _ in range(5)]
+    parser.read_config(bundle.folder / "configs" / "train.json")
+    root = write_phantoms(bundle, tmp_path_factory.mktemp(bundle.name))
+    parser["dataset_dir"], parser["image_size"] = str(root), [32, 48]
+    prepare, augment = (parser.get_parsed_content(key) for key in ("preprocessing", "train::preprocessing"))
+    augment.set_random_state(seed=0)
+    return [
+        (prepare(item), augment(item))
+        for item in parser.get_parsed_content("items")(split="training")
+        for _ in range(5)
+    ]
 
 
 def test_augmentation_moves_some_items(augmented: list[tuple[dict[str, torch.Tensor], ...]]) -> None:
@@ -176,32 +155,6 @@ def test_augmentation_invents_no_depth(augmented: list[tuple[dict[str, torch.Ten
 
 def test_augmented_depth_is_zero_outside_the_sector(augmented: list[tuple[dict[str, torch.Tensor], ...]]) -> None:
     assert all(bool((after["depth"][after["sector"] == 0] == 0).all()) for _, after in augmented)
-
-
-def test_a_killed_training_resumes_and_ends_with_weights(phantoms: Path, tmp_path: Path) -> None:
-    arguments = command(
-        "--config_file", "configs/train.json", "--dataset_dir", str(phantoms), "--output_dir", str(tmp_path), *SMALL
-    )
-    checkpoint = tmp_path / "checkpoint.pt"
-    first = subprocess.Popen([*arguments, "--max_epochs", "1000"], cwd=BUNDLE, stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while not checkpoint.exists() and first.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.05)
-    os.kill(first.pid, signal.SIGKILL)
-    first.wait()
-    reached = torch.load(checkpoint, weights_only=True)["iteration"]
-
-    epochs = reached // 4 + 2
-    second = subprocess.run(
-        [*arguments, "--max_epochs", str(epochs)], cwd=BUNDLE, capture_output=True, text=True, check=True, timeout=300
-    )
-    assert f"resumed from {checkpoint} at iteration {reached}" in second.stdout + second.stderr
-    assert torch.load(checkpoint, weights_only=True)["iteration"] == 4 * epochs
-    card = ModelCard.read(tmp_path / "model.json")
-    check_weights(tmp_path / "model.pt", card)
-    assert card.training["iterations"] == 4 * epochs
-    assert list(tmp_path.glob("samples_*.png"))
-    assert list(tmp_path.glob("events.*"))
 
 
 @pytest.fixture(scope="module")

@@ -134,6 +134,7 @@ def test_each_input_channel_has_a_name(bundle: Path) -> None:
 
 ITEMS = "$[{'image': torch.zeros(1, 16, 16), 'seg': torch.zeros(2, 16, 16), 'depth': torch.zeros(1, 16, 16)}]"
 WITHOUT_DATA = {"train::dataset": ITEMS, "validate::dataset": ITEMS}
+WITHOUT_TEST_DATA = {**WITHOUT_DATA, "dataset": ITEMS, "real": ITEMS, "floor": ITEMS}
 
 
 def workflows() -> Iterator[Any]:
@@ -142,7 +143,7 @@ def workflows() -> Iterator[Any]:
         names = {"train": ["train"], "inference": ["inference"], "evaluate": ["train", "evaluate"]}
         for kind, files in names.items():
             if all((bundle / "configs" / f"{name}.json").is_file() for name in files):
-                given = {} if kind == "inference" else WITHOUT_DATA
+                given = {"train": WITHOUT_DATA, "inference": {}, "evaluate": WITHOUT_TEST_DATA}[kind]
                 taken_for = "train" if kind == "train" else "inference"
                 yield pytest.param(bundle, files, taken_for, given, id=f"{bundle.name}-{kind}")
 

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from monai.data import CacheDataset
-from monai.transforms import Compose, MapTransform, RandAdjustContrastd, RandFlipd, RandGaussianNoised
+from monai.transforms import Compose, RandAdjustContrastd, RandFlipd, RandGaussianNoised
 
 from monai_bmaps.draws import DrawLoader, DrawnDataset, DrawSampler, draw_at, seed_of
 
@@ -120,9 +120,8 @@ def test_a_loader_that_starts_later_yields_the_later_batches() -> None:
         assert torch.equal(one["image"], other["image"])
 
 
-def test_a_data_set_without_seedable_transforms_is_refused() -> None:
-    class Bare(torch.utils.data.Dataset[int]):
-        transform: MapTransform | None = None
-
-    with pytest.raises(ValueError, match="Bare has no transform with set_random_state"):
-        DrawnDataset(Bare())
+def test_a_list_of_items_is_drawn_as_it_is() -> None:
+    dataset = DrawnDataset([{"image": torch.ones(1, 2, 3)}])
+    item = dataset[draw_at(0, 1, seed=0)]
+    assert torch.equal(item["image"], torch.ones(1, 2, 3))
+    assert item["draw"] == seed_of(0, 0)
