@@ -14,12 +14,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from bundle_data import BUNDLES, TINY, Bundle, command, environment, write_phantoms
 from monai.bundle import ConfigParser
 from monai.inferers import DiffusionInferer
 from monai.networks.schedulers import DDPMScheduler
+from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.nn import functional
 
@@ -252,13 +254,40 @@ def test_overrides_define_the_same_model_for_training_and_inference(bundle: Bund
         )
         for name in ("train.json", "inference.json")
     ]
-    for key in (
-        "denoiser_def",
-        "b_map",
-        "scheduler",
-        "diffusion_inferer",
-        "image_size",
-        "num_train_timesteps",
-        "weights",
-    ):
-        assert merged[0][key] == merged[1][key] or key == "diffusion_inferer"
+    for key in ("denoiser_def", "b_map", "scheduler", "image_size", "num_train_timesteps", "weights"):
+        if key in ConfigParser.load_config_file(str(bundle.folder / "configs" / override)) or key != "weights":
+            assert merged[0][key] == merged[1][key]
+    assert merged[0]["diffusion_inferer"]["conditioning"] == merged[1]["diffusion_inferer"]["conditioning"]
+
+
+@each_bundle
+@pytest.mark.parametrize("override", ["paper.json", "baseline.json"])
+def test_an_override_trains_a_step_and_draws_at_full_size(
+    bundle: Bundle, override: str, data: dict[str, Path], tmp_path: Path
+) -> None:
+    short = [
+        "--epoch_length",
+        "1",
+        "--max_epochs",
+        "1",
+        "--batch_size",
+        "1",
+        "--val_passes",
+        "1",
+        "--sample_steps",
+        "1",
+    ]
+    where = ["--output_dir", str(tmp_path), "--weights", str(tmp_path / "model.pt")]
+    files = f"['configs/train.json','configs/{override}']"
+    run(bundle, command("--config_file", files, "--dataset_dir", str(data[bundle.name]), *short, *where))
+    drawing = ["--num_inference_steps", "1", "--batch_size", "1", "--datalist", str(tmp_path / "one.json")]
+    listed = json.loads((bundle.folder / "demo" / "dataset.json").read_text())
+    item = {
+        key: str(bundle.folder / "demo" / value) if key in ("label", "sector") else value
+        for key, value in listed["test"][0].items()
+    }
+    (tmp_path / "one.json").write_text(json.dumps({**listed, "test": [item]}))
+    run(bundle, command("--config_file", files.replace("train", "inference"), *drawing, *where))
+    pixels = np.asarray(Image.open(tmp_path / f"{item['name']}.png"))
+    configs = [str(bundle.folder / "configs" / name) for name in ("train.json", override)]
+    assert list(pixels.shape) == ConfigParser.load_config_files(configs)["image_size"]
