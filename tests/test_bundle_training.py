@@ -28,6 +28,8 @@ from torch.nn import functional
 pytestmark = pytest.mark.filterwarnings("ignore:parsing config_file:UserWarning")  # MONAI's notice on every config
 each_bundle = pytest.mark.parametrize("bundle", BUNDLES, ids=lambda bundle: bundle.name)
 CARDIAC = BUNDLES[0]
+# Adam magnifies rounding: a gradient near 0 turns it into a step of its own size
+DESCENT = "{'_target_': 'torch.optim.SGD', 'params': '$@network.parameters()', 'lr': 0.02}"
 
 
 @pytest.fixture(scope="session")
@@ -135,7 +137,7 @@ def test_trained_weights_are_evaluated_on_held_out_frames(
     options = [*model(uninterrupted[bundle.name]), *missing, *where, "--batch_size", "2"]
     run(bundle, command("--config_file", "['configs/train.json','configs/evaluate.json']", *options))
     report = json.loads((tmp_path / "evaluation.json").read_text())
-    assert math.isfinite(report["numbers"]["denoising_loss"])
+    assert math.isfinite(report["measured"]["denoising_loss"]["value"])
     assert "absent.npz" in (tmp_path / "evaluation.md").read_text()
     assert (tmp_path / "evaluation.png").exists()
 
@@ -164,7 +166,7 @@ def test_two_processes_train_as_one_with_the_doubled_batch(
     data: dict[str, Path], uninterrupted: dict[str, Path], tmp_path: Path
 ) -> None:
     """To float32: each process's mean is over its half, and gloo adds the halves. bfloat16 would hide it."""
-    precise = ("--amp_dtype", "None", "--checkpoint_interval", "20")
+    precise = ("--amp_dtype", "$None", "--checkpoint_interval", "20", "--optimizer", DESCENT)
     alone, shared = tmp_path / "alone", tmp_path / "shared"
     run(CARDIAC, training(CARDIAC, data[CARDIAC.name], alone, *precise))
     run(CARDIAC, training(CARDIAC, data[CARDIAC.name], shared, *precise, "--batch_size", "2", processes=2))
@@ -173,17 +175,13 @@ def test_two_processes_train_as_one_with_the_doubled_batch(
         assert one.keys() == two.keys()
         assert list(two.values()) == pytest.approx(list(one.values()), rel=1e-5)
     first, second = (torch.load(folder / "checkpoint.pt", weights_only=True)["network"] for folder in (alone, shared))
-    # Adam divides by the root of tiny second moments: a gradient near 0 turns rounding into a step of its own size
     for name, value in first.items():
-        torch.testing.assert_close(second[name], value, rtol=1e-3, atol=2e-4)
+        torch.testing.assert_close(second[name], value, rtol=1e-4, atol=1e-6)
 
 
 def test_accumulated_batches_are_one_large_batch(data: dict[str, Path], tmp_path: Path) -> None:
     """Two iterations of half the batch take the same draws, and their mean gradient is the whole one's."""
-    descent = (
-        "{'_target_': 'torch.optim.SGD', 'params': '$@network.parameters()', 'lr': 0.1}"  # Adam magnifies rounding
-    )
-    small = ("--amp_dtype", "None", "--warm_up", "0", "--final_learning_rate", "1.0", "--optimizer", descent)
+    small = ("--amp_dtype", "$None", "--warm_up", "0", "--final_learning_rate", "1.0", "--optimizer", DESCENT)
     whole, halves = tmp_path / "whole", tmp_path / "halves"
     run(CARDIAC, training(CARDIAC, data[CARDIAC.name], whole, *small, epochs=1))
     split = ("--batch_size", "2", "--accumulation_steps", "2", "--epoch_length", "10")

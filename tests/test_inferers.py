@@ -813,7 +813,7 @@ def test_a_segmentation_of_wrong_type_or_shape_is_refused(seg: torch.Tensor, mes
 
 
 def test_an_unknown_conditioning_is_refused() -> None:
-    with pytest.raises(ValueError, match="one of concat, spade, got 'film'"):
+    with pytest.raises(ValueError, match="one of concat, spade, none, got 'film'"):
         BMapDiffusionInferer(ddim(), "film")
 
 

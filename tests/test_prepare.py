@@ -25,7 +25,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from monai.bundle import ConfigParser
 from monai.data import list_data_collate, load_decathlon_datalist
-from monai.transforms import Compose
 from PIL import Image
 from trees import (
     BAND,
@@ -433,8 +432,7 @@ def test_the_cardiac_bundle_trains_on_a_prepared_set_without_further_code(tmp_pa
     parser = ConfigParser()
     parser.read_config(Path(__file__).parents[1] / "bundles" / "cardiac_bmap_sdm" / "configs" / "train.json")
     parser["dataset_dir"], parser["image_size"] = str(tmp_path / "out"), [48, 48]
-    steps = ("preprocessing", "train::augmentation", "finishing")
-    transform = Compose([step for key in steps for step in parser.get_parsed_content(key)])
+    transform = parser.get_parsed_content("train::preprocessing")
     batch = list_data_collate([transform(item) for item in parser.get_parsed_content("items")(split="training")])
     assert batch["image"].shape == batch["depth"].shape == (8, 1, 48, 48)
     assert batch["seg"].shape == (8, 5, 48, 48)

@@ -47,7 +47,7 @@ class TrainingGuard:
         raise FloatingPointError(
             f"the loss is {float(loss)} at iteration {engine.state.iteration}, for {', '.join(names) or 'a batch'} "
             f"(kept in {path}); the weights were not changed and {self.checkpoint} is the last good state. Look at "
-            "these items, lower learning_rate, or train in single precision (--amp_dtype None)"
+            "these items, lower learning_rate, or train in single precision (--amp_dtype '$None')"
         )
 
     def explain(self, engine: Any, error: BaseException) -> None:
