@@ -22,7 +22,6 @@ from typing import Any
 import numpy as np
 import torch
 from monai.bundle import ConfigParser
-from monai.transforms import Compose
 from PIL import Image
 from tqdm import tqdm
 
@@ -72,7 +71,7 @@ def parsed(name: str, **overrides: object) -> ConfigParser:
 
 def held_out(data: str, split: str) -> list[dict[str, torch.Tensor]]:
     training = parsed("train.json", dataset_dir=data)
-    prepare = Compose(training.get_parsed_content("preprocessing") + training.get_parsed_content("finishing"))
+    prepare = training.get_parsed_content("preprocessing")
     items = training.get_parsed_content("items")(split=split)
     return [prepare(item) for item in tqdm(items, desc=f"reading {split}")]
 

@@ -74,8 +74,8 @@ def with_b_maps(cardiac: Cardiac, images: torch.Tensor) -> Forward:
     inferer = BMapDiffusionInferer(scheduler, "concat", noise_level_channel=True, amp_dtype=torch.bfloat16)
 
     def forward(network: nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
-        inputs, target, _, keywords = prepare({"image": images, "seg": seg, "depth": depth})
-        return inferer(inputs, network, **keywords), target
+        inputs, task, _, keywords = prepare({"image": images, "seg": seg, "depth": depth})
+        return inferer(inputs, network, **keywords), task.target
 
     return forward
 

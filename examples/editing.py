@@ -46,12 +46,10 @@ def real(data: str) -> dict[str, torch.Tensor]:
     training = parsed("train.json", dataset_dir=data)
     items = {item["name"]: item for item in training.get_parsed_content("items")(split="test")}
     name = next(n for n in items if n.endswith("_ED") and n.replace("_ED", "_ES") in items)
-    steps = training.get_parsed_content("preprocessing") + training.get_parsed_content("finishing")
+    prepare = training.get_parsed_content("preprocessing")
     frames = {}
     for phase in ("ED", "ES"):
-        item = items[name.replace("_ED", f"_{phase}")]
-        for step in steps:
-            item = step(item)
+        item = prepare(items[name.replace("_ED", f"_{phase}")])
         frames[phase] = {key: item[key].as_tensor()[None] for key in ("image", "seg", "depth")}
     return {"image": frames["ED"]["image"], "depth": frames["ED"]["depth"], **{p: f["seg"] for p, f in frames.items()}}
 
