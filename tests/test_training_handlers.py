@@ -11,14 +11,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from ignite.engine import Events
 from monai.data import Dataset
 from monai.engines import SupervisedTrainer
+from monai.engines.utils import IterationEvents
+from monai.handlers import from_engine
 from monai.transforms import Compose, RandGaussianNoised
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
 from monai_bmaps.draws import DrawLoader
-from monai_bmaps.handlers import RepeatableIterations, ResumableCheckpoint, TrainingGuard, TrainingProgress
+from monai_bmaps.handlers import LossOutput, RepeatableIterations, ResumableCheckpoint, TrainingGuard, TrainingProgress
 
 LENGTH, EPOCHS = 5, 3
 
@@ -84,8 +87,6 @@ def trainer(
 
 def record(engine: SupervisedTrainer) -> list[tuple[list[str], float]]:
     seen: list[tuple[list[str], float]] = []
-    from ignite.engine import Events
-
     engine.add_event_handler(
         Events.ITERATION_COMPLETED,
         lambda e: seen.append((e.state.batch["name"], float(e.state.output["loss"].detach()))),
@@ -99,8 +100,6 @@ class StoppedError(Exception):
 
 @pytest.mark.parametrize("after", [1, 4, 5, 6, 11])
 def test_a_resumed_training_sees_the_same_batches_losses_weights_and_generators(tmp_path: Path, after: int) -> None:
-    from ignite.engine import Events
-
     def stop(engine: Any) -> None:
         raise StoppedError
 
@@ -198,3 +197,17 @@ def test_a_full_disk_keeps_the_last_checkpoint_and_says_so(tmp_path: Path, monke
         whole.run()
     assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["iteration"] == 4
     assert {path.suffix for path in tmp_path.iterdir() if "checkpoint" in path.name} == {".pt"}
+
+
+def test_a_trainings_output_is_its_loss_as_monais_handlers_take_it(tmp_path: Path) -> None:
+    engine = trainer(tmp_path)
+    losses: list[float] = []
+    engine.add_event_handler(IterationEvents.LOSS_COMPLETED, lambda e: losses.append(e.state.output["loss"].item()))
+    LossOutput().attach(engine)
+    seen: list[float] = []
+    take = from_engine(["loss"], first=True)  # what --tracking mlflow gives MLFlowHandler
+    engine.add_event_handler(Events.ITERATION_COMPLETED, lambda e: seen.append(take(e.state.output).item()))
+    engine.run()
+    assert seen == losses
+    assert len(seen) == LENGTH * EPOCHS
+    assert not engine.state.output[0]["loss"].requires_grad

@@ -8,7 +8,7 @@ except ImportError as error:
 from monai_bmaps.handlers.averaging import EMA
 from monai_bmaps.handlers.checkpoint import ResumableCheckpoint, Stateful
 from monai_bmaps.handlers.guarding import TrainingGuard
-from monai_bmaps.handlers.progress import ImageProgress, TrainingProgress
+from monai_bmaps.handlers.progress import ImageProgress, LossOutput, TrainingProgress
 from monai_bmaps.handlers.repeating import RepeatableIterations
 from monai_bmaps.handlers.samples import SampleGrid
 from monai_bmaps.handlers.writing import SynthesisWriter, run_evaluator
@@ -16,6 +16,7 @@ from monai_bmaps.handlers.writing import SynthesisWriter, run_evaluator
 __all__ = [
     "EMA",
     "ImageProgress",
+    "LossOutput",
     "RepeatableIterations",
     "ResumableCheckpoint",
     "SampleGrid",

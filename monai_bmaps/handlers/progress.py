@@ -8,9 +8,26 @@ from typing import Any
 import ignite.distributed as idist
 import torch
 from ignite.engine import Events
+from monai.engines.utils import IterationEvents
 from tqdm import tqdm
 
 from monai_bmaps import ranks
+
+
+class LossOutput:
+    """Handler that leaves of an iteration's output its loss, ``[{"loss": loss}]``.
+
+    That is what MONAI's handlers find after decollating (``StatsHandler``, and ``MLFlowHandler`` with ``--tracking``);
+    the target of a denoising task cannot be decollated. For a trainer with ``decollate=False``.
+    """
+
+    def attach(self, engine: Any) -> None:
+        """Register with a MONAI trainer; what needs prediction and target listens to its earlier events."""
+        engine.add_event_handler(IterationEvents.MODEL_COMPLETED, self.reduce)
+
+    def reduce(self, engine: Any) -> None:
+        """Drop prediction and target, and with them the graph."""
+        engine.state.output = [{"loss": engine.state.output["loss"].detach()}]
 
 
 class TrainingProgress:
@@ -34,8 +51,9 @@ class TrainingProgress:
         self._losses: list[torch.Tensor] = []
 
     def attach(self, engine: Any) -> None:
-        """Register with an ignite engine; after the checkpoint, whose iteration the bar starts from."""
+        """Register with a MONAI trainer; after the checkpoint, whose iteration the bar starts from."""
         engine.add_event_handler(Events.STARTED, self.start)
+        engine.add_event_handler(IterationEvents.LOSS_COMPLETED, self.note)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self.advance)
         engine.add_event_handler(Events.COMPLETED, self.close)
 
@@ -52,9 +70,12 @@ class TrainingProgress:
         self._bar = tqdm(total=total, initial=done, desc="training", unit="image", dynamic_ncols=True)
         self._writer = SummaryWriter(str(self.folder))
 
-    def advance(self, engine: Any) -> None:
-        """Count one iteration."""
+    def note(self, engine: Any) -> None:
+        """Keep a loss."""
         self._losses.append(engine.state.output["loss"].detach())
+
+    def advance(self, engine: Any) -> None:
+        """Count one iteration, and now and then write the curves."""
         if self._bar is not None:
             self._bar.update(self.batch_size * idist.get_world_size())
         if engine.state.iteration % self.interval == 0:
