@@ -21,7 +21,14 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import nn
 
 from monai_bmaps.draws import DrawLoader
-from monai_bmaps.handlers import LossOutput, RepeatableIterations, ResumableCheckpoint, TrainingGuard, TrainingProgress
+from monai_bmaps.handlers import (
+    LossOutput,
+    RepeatableIterations,
+    ResumableCheckpoint,
+    TrainingGuard,
+    TrainingProgress,
+    WeightsSnapshots,
+)
 
 LENGTH, EPOCHS = 5, 3
 
@@ -211,3 +218,21 @@ def test_a_trainings_output_is_its_loss_as_monais_handlers_take_it(tmp_path: Pat
     assert seen == losses
     assert len(seen) == LENGTH * EPOCHS
     assert not engine.state.output[0]["loss"].requires_grad
+
+
+@pytest.mark.parametrize(("interval", "kept"), [(0, []), (1, [5, 10, 15]), (2, [10])])
+def test_snapshots_hold_the_weights_of_their_epoch(tmp_path: Path, interval: int, kept: list[int]) -> None:
+    engine = trainer(tmp_path)
+    weights: dict[int, float] = {}
+    engine.add_event_handler(
+        Events.EPOCH_COMPLETED, lambda e: weights.update({e.state.iteration: e.network.scale.item()})
+    )
+    WeightsSnapshots(tmp_path, lambda path: torch.save(engine.network.state_dict(), path), interval).attach(engine)
+    engine.run()
+    found = {path.name: torch.load(path)["scale"].item() for path in tmp_path.glob("weights_*.pt")}
+    assert found == {f"weights_{iteration:06d}.pt": weights[iteration] for iteration in kept}
+
+
+def test_a_negative_snapshot_interval_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="interval must be a number of epochs"):
+        WeightsSnapshots(tmp_path, lambda path: None, -1)

@@ -6,7 +6,7 @@ except ImportError as error:
     raise ImportError("monai_bmaps.handlers needs ignite: pip install 'monai-bmaps[bundle]'") from error
 
 from monai_bmaps.handlers.averaging import EMA
-from monai_bmaps.handlers.checkpoint import ResumableCheckpoint, Stateful
+from monai_bmaps.handlers.checkpoint import ResumableCheckpoint, Stateful, WeightsSnapshots
 from monai_bmaps.handlers.guarding import TrainingGuard
 from monai_bmaps.handlers.progress import ImageProgress, LossOutput, TrainingProgress
 from monai_bmaps.handlers.repeating import RepeatableIterations
@@ -24,5 +24,6 @@ __all__ = [
     "SynthesisWriter",
     "TrainingGuard",
     "TrainingProgress",
+    "WeightsSnapshots",
     "run_evaluator",
 ]

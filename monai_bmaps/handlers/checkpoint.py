@@ -1,8 +1,8 @@
-"""Save the whole state of a training, and take it up again."""
+"""Save the whole state of a training, and take it up again; keep weights along the way."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -76,3 +76,33 @@ class ResumableCheckpoint:
         engine.state.iteration = content["iteration"]
         engine.state.epoch = content["iteration"] // engine.state.epoch_length
         engine.logger.info(f"resumed from {self.path} at iteration {content['iteration']}")
+
+
+class WeightsSnapshots:
+    """Handler that keeps the weights of some epochs, to see what a training gains when.
+
+    Args:
+        folder: where ``weights_NNNNNN.pt`` go, numbered by iteration.
+        save: writes the weights to a path, for example :func:`monai_bmaps.training.save_weights` of the EMA's average.
+        interval: epochs between two of them; 0 keeps none.
+
+    Raises:
+        ValueError: a negative interval.
+    """
+
+    def __init__(self, folder: str | Path, save: Callable[[Path], object], interval: int) -> None:
+        if interval < 0:
+            raise ValueError(f"interval must be a number of epochs, or 0 for no snapshots, got {interval}")
+        self.folder = Path(folder)
+        self.save = save
+        self.interval = interval
+
+    def attach(self, engine: Any) -> None:
+        """Register with an ignite engine."""
+        if self.interval:
+            engine.add_event_handler(Events.EPOCH_COMPLETED(every=self.interval), self)
+
+    def __call__(self, engine: Any) -> None:
+        """Write the weights as they are; of several processes the first does."""
+        if idist.get_rank() == 0:
+            self.save(self.folder / f"weights_{engine.state.iteration:06d}.pt")
