@@ -39,6 +39,17 @@ ALLOWED = {
     "provenance": {"files", "pictures"},
     "handlers": {*_CORE, "draws", "files", "inferers", "pictures", "provenance", "ranks", "schedulers", "transforms"},
     "export": {"files", "inferers", "training"},
+    "figures": {
+        *_CORE,
+        "data",
+        "files",
+        "geometry",
+        "inferers",
+        "pictures",
+        "schedulers",
+        "training",
+        "transforms",
+    },
 }
 READERS = {"camus", "segthy", "folder", "datalist", "split", "classes"}
 PIXEL_LIBRARIES = {"PIL", "nibabel", "numpy", "torch", "monai", "SimpleITK", "imageio", "cv2"}
