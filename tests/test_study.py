@@ -51,7 +51,7 @@ def test_training_and_drawing_get_the_same_process_and_seed(tmp_path: Path) -> N
     cell = Cell("heart", "paper", "epsilon", seed=1)
     train, draw, compare = (command for _, _, command in commands(cell, chosen(tmp_path)))
     assert cell.options() == train[-len(cell.options()) :] == draw[-len(cell.options()) :]
-    assert ["--seed", "1", "--num_train_timesteps", "2000"] == cell.options()[:4]
+    assert cell.options()[:4] == ["--seed", "1", "--num_train_timesteps", "2000"]
     assert "--stem" not in compare
     assert "--crop-to-beam" not in compare
 
