@@ -16,7 +16,6 @@ from ignite.metrics.metric import EpochWise, reinit__is_reduced
 from tqdm import tqdm
 
 from monai_bmaps.evaluation.gathering import anywhere, gathered
-from monai_bmaps.evaluation.measured import Measured
 from monai_bmaps.metrics.comparison import (
     POOLS,
     Features,
@@ -27,6 +26,7 @@ from monai_bmaps.metrics.comparison import (
     resampled_distances,
 )
 from monai_bmaps.metrics.frechet import InceptionStem
+from monai_bmaps.metrics.measured import Measured
 
 _SUBSETS = 20
 _KEYS = {pool: f"max_pool_{index}" for index, pool in enumerate(POOLS, 1)}

@@ -11,9 +11,9 @@ from typing import Any, Protocol
 import ignite.distributed as idist
 from ignite.engine import Events
 
-from monai_bmaps.evaluation.measured import Measured
 from monai_bmaps.evaluation.sheet import Sheet
 from monai_bmaps.files import replacing
+from monai_bmaps.metrics.measured import Measured
 
 _SHEET = "evaluation.png"
 
