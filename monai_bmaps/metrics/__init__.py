@@ -2,6 +2,7 @@
 
 from monai_bmaps.metrics.compare import compare
 from monai_bmaps.metrics.compared import Settings
+from monai_bmaps.metrics.cumulative import DistributionMetric, PairMetric
 from monai_bmaps.metrics.findings import Findings
 from monai_bmaps.metrics.frechet import FeatureStatistics, InceptionStem, frechet_distance, stem_features
 from monai_bmaps.metrics.image_set import ImageSet
@@ -13,6 +14,7 @@ from monai_bmaps.metrics.reading import ReadingOptions, read_images
 from monai_bmaps.metrics.report import Report
 
 __all__ = [
+    "DistributionMetric",
     "FeatureStatistics",
     "Findings",
     "ImageSet",
@@ -20,6 +22,7 @@ __all__ = [
     "KernelDistance",
     "Lpips",
     "Measured",
+    "PairMetric",
     "ReadingOptions",
     "Report",
     "Settings",

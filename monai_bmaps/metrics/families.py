@@ -128,5 +128,5 @@ def _draw(rows: list[Measured], measure: str, label: str, path: Path) -> None:
     for index, pool in enumerate(POOLS, 1):
         keys = {name: (f"{prefix}{measure}max_pool_{index}", colour) for name, (prefix, colour) in places.items()}
         entries = [(name, known[key], colour) for name, (key, colour) in keys.items() if key in known]
-        panels[f"{label}, {POOLS[pool]}"] = entries
+        panels[f"{label},\n{POOLS[pool]}"] = entries
     draw_values(panels, path)

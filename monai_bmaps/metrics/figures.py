@@ -44,7 +44,7 @@ def draw_values(panels: Mapping[str, Sequence[tuple[str, Measured, str]]], path:
         panels: by the axis' label: (name, number, colour) from top to bottom.
         path: of the picture.
     """
-    figure = new_figure(7.2, 0.6 + 0.9 * max(map(len, panels.values())))
+    figure = new_figure(7.2, 0.9 + 0.55 * max(map(len, panels.values())))
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
     for axis, (label, entries) in zip(axes, panels.items(), strict=True):
         for place, (_, row, colour) in enumerate(entries):
@@ -68,7 +68,7 @@ def draw_histograms(panels: Mapping[str, Mapping[str, np.ndarray[Any, Any]]], pa
         panels: by the axis' label: values by name.
         path: of the picture.
     """
-    figure = new_figure(3.2 * len(panels), 2.6)
+    figure = new_figure(2.8 * len(panels), 2.6)
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
     for axis, (label, groups) in zip(axes, panels.items(), strict=True):
         finite = {name: values[np.isfinite(values)] for name, values in groups.items()}
@@ -77,10 +77,10 @@ def draw_histograms(panels: Mapping[str, Mapping[str, np.ndarray[Any, Any]]], pa
             if len(values) > 0:
                 shares = np.histogram(values, edges)[0] / len(values)
                 axis.stairs(shares, edges, color=colour, linestyle=style, linewidth=1.8, label=name)
-        axis.set_xlabel(label.replace(" (", "\n("), fontsize=8)
+        axis.set_xlabel(label.partition(" (")[0])
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].set_ylabel("share of pairs")
-    axes[-1].legend(frameon=False, fontsize=8)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper right", ncols=2, frameon=False)
     figure.savefig(path)
 
 
