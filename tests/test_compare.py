@@ -283,6 +283,27 @@ def test_folders_of_two_sizes_need_the_size_option(
     assert main([*arguments, *options, "--size", "33", "40"]) == 0
 
 
+def test_a_split_of_a_data_set_can_stand_in_for_synthetic_images(stem: Path, tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    for split, seed in (("training", 0), ("test", 1)):
+        write_pngs(root / split, speckle(4, seed))
+    (root / "images").mkdir()
+    lists: dict[str, Any] = {"generator": "monai_bmaps.data.prepare", "source": "speckle"}
+    for split in ("training", "test"):
+        for file in (root / split).iterdir():
+            file.rename(root / "images" / f"{split}_{file.name}")
+        files = sorted((root / "images").glob(f"{split}_*"))
+        entries = [{"name": file.stem, "patient": file.stem, "image": f"images/{file.name}"} for file in files]
+        lists[split] = entries
+    (root / "dataset.json").write_text(json.dumps(lists))
+    arguments = ["compare", "--synthetic", str(root), "--synthetic-split", "training", "--real", str(root)]
+    options = ["--stem", str(stem), "--resamplings", "3", "--quiet", "--skip", "pairs", "manifold"]
+    assert main([*arguments, *options, "--output", str(tmp_path / "O")]) == 0
+    content = json.loads((tmp_path / "O" / "report.json").read_text())
+    assert content["families"]["frechet"]["measured"]["max_pool_1"]["images"] == {"synthetic": 4, "real": 4}
+    assert content["families"]["frechet"]["measured"]["max_pool_1"]["value"] > 0
+
+
 def test_an_empty_folder_ends_with_its_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "S").mkdir()
     folders = ["--synthetic", str(tmp_path / "S"), "--real", str(tmp_path / "S"), "--output", str(tmp_path / "O")]
