@@ -29,7 +29,7 @@ ALLOWED = {
     "inferers": {*_CORE, "acceleration", "schedulers"},
     "transforms": {"geometry", "types"},
     "pictures": {"types"},
-    "metrics": {"pictures", "types"},
+    "metrics": {"data", "files", "geometry", "pictures", "provenance", "transforms", "types"},
     "evaluation": {"files", "metrics", "pictures", "types"},
     "data": {"files", "geometry", "types"},
     "draws": set(),

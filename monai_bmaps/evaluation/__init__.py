@@ -6,7 +6,7 @@ except ImportError as error:
     raise ImportError("monai_bmaps.evaluation needs ignite: pip install 'monai-bmaps[bundle]'") from error
 
 from monai_bmaps.evaluation.frechet import FrechetDistance
-from monai_bmaps.evaluation.measured import Measured
 from monai_bmaps.evaluation.report import EvaluationReport
+from monai_bmaps.metrics.measured import Measured
 
 __all__ = ["EvaluationReport", "FrechetDistance", "Measured"]
