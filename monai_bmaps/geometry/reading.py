@@ -66,7 +66,7 @@ def _linear(positions: Numbers, along: Numbers) -> Beam | None:
     rate, start = np.polyfit(positions[:, 0], along, 1)
     if rate <= 0:
         return None
-    top, bottom = (round(float((depth - start) / rate), 4) for depth in (0.0, 1.0))
+    top, bottom = (round(float((end - start) / rate), 4) + 0.0 for end in (0.0, 1.0))  # no minus zero
     return LinearBeam(top=top, bottom=bottom, left=low[1], right=high[1])
 
 

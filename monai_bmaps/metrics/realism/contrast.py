@@ -66,7 +66,7 @@ def anechoic_floor(levels: Any, quantile: float = FLOOR_QUANTILE) -> float:
 def measure(frame: Frame, settings: Settings) -> dict[str, Any]:
     """Measure gCNR of pairs of labels and the anechoic floor, by the keys of :func:`quantities`."""
     where = {label: region(frame, label) for label in (0, *settings.names)}
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = {} if settings.pairs else {"gcnr": math.nan}
     for first, second in settings.pairs:
         levels = [_levels(frame, where[label]) for label in (first, second)]
         found[f"gcnr_{first}_{second}"] = (

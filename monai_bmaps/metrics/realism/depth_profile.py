@@ -107,8 +107,8 @@ def measure(frame: Frame, settings: Settings) -> dict[str, Any]:
         if where is not None and frame.depth is not None:
             profile = depth_profile(frame.image, frame.depth, where)
         found |= {f"profile_{key}": profile.mean, f"spread_{key}": profile.spread}
-        found[f"slope_{key}"] = slope(profile)
-        found[f"slope_db_{key}"] = _physical(slope(profile), frame, settings)
+        found[f"slope_{key}"] = fitted = slope(profile)
+        found[f"slope_db_{key}"] = _physical(fitted, frame, settings)
     return found
 
 

@@ -83,6 +83,14 @@ def _panels(figure: Any, count: int, height: float = 3.0) -> list[Any]:
     return list(axes[:count])
 
 
+def _legend(figure: Any) -> None:
+    """One legend of all panels below them, where it hides nothing."""
+    entries = {
+        label: handle for ax in figure.axes for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend([*entries.values()], [*entries], loc="outside lower center", ncols=len(entries), frameon=False)
+
+
 def _band(ax: Any, x: Numbers, low: Numbers, middle: Numbers, high: Numbers, which: str) -> None:
     colour, line = _STYLES[which]
     ax.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
@@ -97,9 +105,9 @@ def _profiles(figure: Any, material: Material, shown: list[Quantity]) -> None:
             known = _few_left_out(material.values[which][quantity.key])
             mean, spread = np.nanmean(known, 0), np.nanstd(known, 0)
             _band(ax, depth, mean - spread, mean, mean + spread, which)
-        ax.set(xlabel="depth along the beam", ylabel="grey level", xlim=(0, 1), ylim=(0, None))
+        ax.set(xlabel="depth along the beam (1: far end)", ylabel="grey level", xlim=(0, 1), ylim=(0, None))
         ax.set_title(quantity.name.removeprefix("mean at each depth, "), fontsize=10)
-        ax.legend(frameon=False, fontsize=8)
+    _legend(figure)
     figure.suptitle("Grey level against depth: mean and one sd of the images' means", fontsize=11)
 
 
@@ -118,9 +126,9 @@ def _widths(figure: Any, material: Material, shown: list[Quantity]) -> None:
             reached = np.isfinite(known).sum(0) > 1
             low, middle, high = np.nanquantile(known[:, reached], [0.25, 0.5, 0.75], axis=0)
             _band(ax, speckle_size.CENTRES[reached], low, middle, high, which)
-        ax.set(xlabel="depth along the beam", ylabel="width (FWHM) [pixels]", xlim=(0, 1), ylim=(0, None))
+        ax.set(xlabel="depth along the beam (1: far end)", ylabel="width (FWHM) [pixels]", xlim=(0, 1), ylim=(0, None))
         ax.set_title(quantity.name.removesuffix(" at each depth"), fontsize=10)
-        ax.legend(frameon=False, fontsize=8)
+    _legend(figure)
     figure.suptitle("Speckle size against depth: median and middle half of the images", fontsize=11)
 
 
@@ -140,7 +148,7 @@ def _histograms(figure: Any, material: Material, shown: list[Quantity]) -> None:
             ax.axvline(expected[quantity.key], color=_GREY, linestyle=":", label="Rayleigh")
         ax.set_xlabel(_wrapped(quantity), fontsize=9)
         ax.set_ylabel("images [%]")
-        ax.legend(frameon=False, fontsize=8)
+    _legend(figure)
     figure.suptitle("Images by value; thin lines are the medians", fontsize=11)
 
 
@@ -168,7 +176,7 @@ def _contrast(figure: Any, material: Material, shown: list[Quantity]) -> None:
     ax.set_yticks(range(len(shown)), [quantity.name.removeprefix("gCNR, ") for quantity in shown], fontsize=9)
     ax.invert_yaxis()
     ax.set(xlabel="gCNR (0: same grey levels, 1: none in common)", xlim=(0, 1))
-    ax.legend(frameon=False, fontsize=8)
+    _legend(figure)
     ax.set_title("Contrast between regions: middle half and middle 90 % of the images", fontsize=11)
 
 

@@ -24,6 +24,8 @@ WINDOW_SHARE = 1 / 12
 """Side of a window over the image's shorter side."""
 KEPT_SHARE = 0.25
 """Share of an image's usable windows that is taken: the most homogeneous ones."""
+LEVELS = (0.2, 0.9)
+"""Mean grey levels of usable windows."""
 
 _SMALLEST_SIDE = 6
 _FEWEST_WINDOWS = 4
@@ -62,9 +64,10 @@ def _ratio(over: Any, under: Any) -> Numbers:
 def homogeneous_windows(image: Any, where: Any, labels: Any = None, side: int | None = None) -> Numbers:
     """The windows of an image in which speckle can be told from structure.
 
-    Square, overlapping by half, wholly where ``where`` is true and inside one label, without a black, a white or a
-    constant one. Of these, the quarter with the least heterogeneity: the range of the means of a window's four
-    quarters, which structure raises and speckle hardly.
+    Square, overlapping by half, wholly where ``where`` is true and inside one label, not constant, without a black or a
+    white pixel and between 0.2 and 0.9 in the mean: in darker ones speckle's own fades are clipped, and those without a
+    clipped one are no fair sample. Of these, the quarter with the least heterogeneity: the variance of the means of a
+    window's four quarters over the variance within them, which structure raises and no gain changes.
 
     Args:
         image: ``(H, W)`` in [0, 1].
@@ -81,7 +84,8 @@ def homogeneous_windows(image: Any, where: Any, labels: Any = None, side: int | 
         return np.empty((0, side, side))
     windows = _windows(values, side)
     usable = _windows(mask, side).all((1, 2)) & (windows.min((1, 2)) > BLACK) & (windows.max((1, 2)) < WHITE)
-    usable &= np.ptp(windows, (1, 2)) > 0
+    level = windows.mean((1, 2))
+    usable &= (level >= LEVELS[0]) & (level <= LEVELS[1]) & (np.ptp(windows, (1, 2)) > 0)
     if labels is not None:
         usable &= np.ptp(_windows(np.asarray(labels), side), (1, 2)) == 0
     windows = windows[usable]
@@ -97,19 +101,12 @@ def _windows(values: Any, side: int) -> Any:
 
 
 def _heterogeneity(windows: Numbers) -> Numbers:
+    """Variance of the means of a window's four quarters over the variance within them: free of scale, and of gain."""
     half = windows.shape[1] // 2
-    quarters = [
-        windows[:, rows, columns] for rows in (_first(half), _last(half)) for columns in (_first(half), _last(half))
-    ]
-    return np.asarray(np.ptp([quarter.mean((1, 2)) for quarter in quarters], 0))
-
-
-def _first(count: int) -> slice:
-    return slice(None, count)
-
-
-def _last(count: int) -> slice:
-    return slice(-count, None)
+    ends = (slice(None, half), slice(-half, None))
+    quarters = np.stack([windows[:, rows, columns] for rows in ends for columns in ends])
+    within = quarters.var((2, 3)).mean(0)
+    return np.asarray(quarters.mean((2, 3)).var(0) / np.maximum(within, 1e-12))
 
 
 def measure(frame: Frame, settings: Settings) -> dict[str, Any]:
@@ -130,7 +127,9 @@ def measure(frame: Frame, settings: Settings) -> dict[str, Any]:
 
 def quantities(settings: Settings) -> list[Quantity]:
     """What :func:`measure` tells."""
-    needs = f"it needs {_FEWEST_WINDOWS} windows of tissue without black, white or constant ones; use larger images"
+    needs = (
+        f"it needs {_FEWEST_WINDOWS} windows of tissue that are neither dark, clipped nor constant; use larger images"
+    )
     assumed = f"at {settings.dynamic_range_db:g} dB"
     return [
         Quantity("nakagami_m", f"Nakagami m {assumed}", "", needs, shape=True),
