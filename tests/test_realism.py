@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -296,6 +298,23 @@ def test_keys_are_unique_and_figures_draw(real: ImageSet, tmp_path: Path) -> Non
         draw(tmp_path / name)
         # lines in colour on white: a figure without content is white
         assert np.asarray(Image.open(tmp_path / name).convert("RGB")).std() > 5
+
+
+def test_figures_without_matplotlib_name_the_extra(
+    real: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    findings = measure_realism(real, faulty(real, blurred), resamplings=3)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(ImportError, match=r"monai-bmaps\[metrics\]"):
+        findings.figures["speckle.png"](tmp_path / "speckle.png")
+
+
+def test_realism_without_scipy_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("monai_bmaps.metrics.realism")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "scipy", None)
+    with pytest.raises(ImportError, match=r"monai-bmaps\[metrics\]"):
+        importlib.import_module("monai_bmaps.metrics.realism")
 
 
 # distances

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import doctest
 import math
 
 import numpy as np
 import pytest
 
+from monai_bmaps.metrics.realism import settings as settings_module
 from monai_bmaps.metrics.realism.contrast import anechoic_floor, gcnr
 from monai_bmaps.metrics.realism.contrast import measure as measure_contrast
 from monai_bmaps.metrics.realism.frame import Frame
@@ -82,6 +84,10 @@ def test_two_kinds_of_blood_are_not_set_against_each_other() -> None:
         (2, 0),
         (3, 0),
     ]
+
+
+def test_examples_in_the_docstrings_run() -> None:
+    assert doctest.testmod(settings_module).failed == 0
 
 
 def test_tissue_is_the_beam_without_blood() -> None:

@@ -189,7 +189,8 @@ def _overview(figure: Any, material: Material, shown: list[Quantity]) -> None:
     for place, (quantity, ratio) in enumerate(lines):
         low, middle, high = np.clip(ratio, 0.03, _LARGEST_RATIO)
         ax.plot([low, high], [place, place], color=_GREY, linewidth=1.5)
-        ax.plot(middle, place, "o", color=_STYLES["synthetic"][0], markersize=5)
+        beyond = ratio[1] > _LARGEST_RATIO
+        ax.plot(middle, place, ">" if beyond else "o", clip_on=False, color=_STYLES["synthetic"][0], markersize=5)
         ax.text(1.02, place, _medians(found, quantity), transform=ax.get_yaxis_transform(), va="center", fontsize=8)
     ax.text(1.02, -1, "median: real / synthetic", transform=ax.get_yaxis_transform(), va="center", fontsize=8)
     ax.set_yticks(range(len(lines)), [quantity.label for quantity, _ in lines], fontsize=8)
@@ -199,12 +200,15 @@ def _overview(figure: Any, material: Material, shown: list[Quantity]) -> None:
 
 
 def _ratio(found: dict[str, Measured], quantity: Quantity) -> tuple[float, float, float] | None:
-    """Lower end, distance and upper end over the floor's upper end; ``None`` where there is no floor above 0."""
+    """Lower end, distance and upper end over the floor's upper end; ``None`` without floor or where both are 0."""
     distance, floor = found[f"{quantity.key}_distance"], found[f"{quantity.key}_floor"]
-    if distance.value is None or distance.interval is None or floor.interval is None or floor.interval[1] <= 0:
+    if distance.value is None or distance.interval is None or floor.interval is None:
+        return None
+    if distance.value == floor.interval[1] == 0:
         return None
     low, high = distance.interval
-    return low / floor.interval[1], distance.value / floor.interval[1], high / floor.interval[1]
+    unit = max(floor.interval[1], 1e-12)  # real images that do not differ at all: any difference is far off
+    return low / unit, distance.value / unit, high / unit
 
 
 def _medians(found: dict[str, Measured], quantity: Quantity) -> str:

@@ -104,7 +104,9 @@ def _notes(real: ImageSet, synthetic: ImageSet, settings: Settings) -> list[str]
     if settings.classes:
         notes.append(f"Tissue is the beam without the blood, which is: {blood}.")
     else:
-        bare = " and ".join(images.name for images in (real, synthetic) if images.labels is None)
+        bare = (
+            " and ".join(images.name for images in (real, synthetic) if images.labels is None) or "real and synthetic"
+        )
         notes.append(f"Tissue is all of the beam, blood included: the {bare} images have no labels.")
     if real.size != synthetic.size:
         notes.append(
