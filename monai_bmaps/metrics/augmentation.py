@@ -9,6 +9,8 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
+_BLACK = 1 / 512  # half a grey level: interpolation leaves traces of neighbours
+
 
 @dataclass(frozen=True)
 class Augmentation:
@@ -74,7 +76,7 @@ class Augmentation:
 
         rows = torch.linspace(0, 1, images.shape[2]).reshape(1, 1, -1, 1)
         factor = (drawn(self.gain) + drawn(self.depth_gain) * rows).exp()
-        spread = drawn(self.noise).abs() * (images > 0)
+        spread = drawn(self.noise).abs() * (images > _BLACK)
         noise = spread * torch.randn(images.shape, generator=generator)
         return (images.clamp(0, 1) ** drawn(self.gamma).exp() * factor + noise).clamp(0, 1)
 

@@ -22,8 +22,8 @@ def mean_by_group(
     Returns:
         The mean, NaN if there is no value; the percentile interval, ``None`` of fewer than two groups.
 
-    >>> mean_by_group(torch.tensor([0.0, 1.0, 1.0]), ["a", "b", "b"])[0]
-    0.6666666865348816
+    >>> mean_by_group(torch.tensor([0.0, 1.0, 2.0]), ["a", "b", "b"])[0]
+    1.0
     """
     there = np.flatnonzero(~torch.isnan(values).numpy())
     if len(there) == 0:

@@ -1,7 +1,7 @@
 """Does a model draw new images, or give back the ones it was trained on?
 
 Copies are looked for as by Dar et al. 2024 (https://arxiv.org/abs/2402.01054): a synthetic image is flagged if it lies
-nearer to a training image, or to the mirror image of one, than all but 1 % of real images that were held out. How many
+nearer to a training image, moved and mirrored as training does, than all but 1 % of held-out real images. How many
 new images would be flagged is known exactly, whatever the distance: the null of every figure here.
 """
 
@@ -23,7 +23,7 @@ from monai_bmaps.metrics.findings import Findings
 from monai_bmaps.metrics.grouped import mean_by_group
 from monai_bmaps.metrics.image_set import ImageSet
 from monai_bmaps.metrics.measured import Measured
-from monai_bmaps.metrics.neighbours import Blurred, Copies, Distances, in_features, in_pixels, pixel_distances
+from monai_bmaps.metrics.neighbours import Blurred, Copies, Distances, in_features, in_pixels
 from monai_bmaps.metrics.palette import REAL, SYNTHETIC
 
 SHARE = 0.01
@@ -33,7 +33,7 @@ FEWEST = 20
 _TITLE = "Memorisation of training images"
 _DRAWS = 100
 _GALLERY = 6
-_SPACES = {"pixel": "pixels blurred to 32 x 32", "feature": "Inception features"}
+_SPACES = {"pixel": "32 x 32 blurred pixels", "feature": "Inception features"}
 _ROWS = {
     "flagged": "flagged share: nearer to a training image than 99 % of new real images are",
     "flagged_expected": "flagged share of as many new real images: average, and the range of 95 % of outcomes",
@@ -43,9 +43,9 @@ _ROWS = {
 }
 _RATIOS = ("flagged_ratio", "ratio", "ratio_real")
 _NOTES = [
-    "A flagged image lies nearer to a training image (or its mirror image) than new real images do: worth a look in "
-    "the gallery, not a proof of copying. Smooth or average images lie near everything, held-out images included; of "
-    "those the ratio stays near that of real images, where that of a copy falls far below.",
+    "A flagged image lies nearer to a training image (moved and mirrored as training does) than new real images do: "
+    "worth a look in the gallery, not a proof of copying. Smooth or average images lie near everything, held-out "
+    "images included; of those the ratio stays near that of real images, where that of a copy falls far below.",
     "Ratios leave out held-out frames of an image's own patient (of a synthetic image: the patient of its label map). "
     "Draw for label maps of held-out patients: those of training patients bring training anatomy with them.",
     "The range of outcomes takes frames as independent; several frames of one patient widen it.",
@@ -115,7 +115,7 @@ class CopyDetector:
     def __init__(self, training: ImageSet, held_out: ImageSet, *, mirrored: bool = True, share: float = SHARE) -> None:
         if reason := _unfit(held_out, training):
             raise ValueError(reason)
-        self._training = Copies.of(training, mirrored=mirrored)
+        self._training = Copies(training, mirrored=mirrored)
         self.threshold = Threshold.of(self.nearest(held_out)[0], share)
 
     def nearest(self, images: ImageSet) -> tuple[torch.Tensor, torch.Tensor]:
@@ -316,17 +316,13 @@ _COLOURS: tuple[dict[str, Any], ...] = (
 def _as_seen(
     synthetic: ImageSet, row: int, training: ImageSet, index: int, mirrored: bool
 ) -> tuple[torch.Tensor, torch.Tensor, bool]:
-    """The training image as it lies nearest to a synthetic one, where both beams are, and whether it is mirrored."""
+    """The training image in its nearest pose, where both beams are, and whether it is mirrored."""
     drawn, known = synthetic.chosen([row]), training.chosen([index])
-    direct, turned = (
-        float(pixel_distances(Blurred.of(drawn), Blurred.of(known, mirrored=flip))) for flip in (False, True)
-    )
-    flipped = mirrored and turned < direct
+    pose = Copies(known, mirrored=mirrored).pose(Blurred.of(drawn), 0)
     pixels, inside = (
-        functional.interpolate(maps.flip(-1) if flipped else maps, synthetic.size)[0, 0]
-        for maps in (known.images, _inside(known))
+        functional.interpolate(pose(maps), synthetic.size)[0, 0] for maps in (known.images, _inside(known))
     )
-    return pixels, (inside * _inside(drawn)[0, 0]) > 0, flipped
+    return pixels, (inside * _inside(drawn)[0, 0]) > 0, pose.mirrored
 
 
 def _inside(images: ImageSet) -> torch.Tensor:

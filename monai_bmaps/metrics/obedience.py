@@ -175,7 +175,8 @@ def _draw_cases(judged: _Judged, path: Path) -> None:
             axis.imshow(judged.images.images[row, 0].numpy(), cmap="gray", vmin=0, vmax=1)
             axis.set_axis_off()
         axes[0, column].set_title(f"{name}: Dice {dice[row]:.2f}\n{judged.images.names[row]}", fontsize=8)
-        for structure in range(1, len(judged.images.classes) + 1):
+        # the first structure last: outlines that two share are drawn in the inner one's colour
+        for structure in range(len(judged.images.classes), 0, -1):
             colour = OKABE_ITO[(structure - 1) % len(OKABE_ITO)]
             for maps, style in ((_labels(judged.images), "solid"), (judged.labels, "dashed")):
                 mask = (maps[row] == structure).float().numpy()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import warnings
+from collections.abc import Sequence
 
 import torch
 from monai.metrics import compute_dice, compute_hausdorff_distance
@@ -26,7 +28,10 @@ def dice_per_structure(predicted: torch.Tensor, reference: torch.Tensor, num_lab
 
 
 def hausdorff_per_structure(
-    predicted: torch.Tensor, reference: torch.Tensor, num_labels: int, spacing: tuple[float, float] = (1.0, 1.0)
+    predicted: torch.Tensor,
+    reference: torch.Tensor,
+    num_labels: int,
+    spacing: Sequence[tuple[float, float]] | None = None,
 ) -> torch.Tensor:
     """Return the symmetric Hausdorff distance (95th percentile) of every structure, ``(N, num_labels)`` float64.
 
@@ -37,24 +42,34 @@ def hausdorff_per_structure(
         predicted: ``(N, H, W)`` int64, 0 to ``num_labels``.
         reference: as ``predicted``.
         num_labels: number of structures.
-        spacing: (row, column) of a pixel; the result is in its unit, pixels at 1.
+        spacing: (row, column) of the pixels of each image; the result is in its unit. ``None``: in pixels.
 
     Raises:
         ValueError: shapes that differ.
         ImportError: SciPy is missing.
     """
     first, second = _structures(predicted, reference, num_labels)
-    height, width = predicted.shape[1:]
-    found = second.flatten(2).any(2)
-    both = found & first.flatten(2).any(2)
-    diagonal = math.hypot((height - 1) * spacing[0], (width - 1) * spacing[1])
-    distances = torch.full(found.shape, torch.nan, dtype=torch.float64)
-    distances[found] = diagonal
-    for image, structure in both.nonzero().tolist():
-        pair = (maps[image, structure][None, None] for maps in (first, second))
-        distance = compute_hausdorff_distance(*pair, include_background=True, percentile=95, spacing=spacing)
-        distances[image, structure] = float(distance)
+    units = [(1.0, 1.0)] * len(predicted) if spacing is None else list(spacing)
+    present, found = (maps.flatten(2).any(2) for maps in (second, first))
+    distances = torch.full(present.shape, torch.nan, dtype=torch.float64)
+    for image, structure in present.nonzero().tolist():
+        row, column = units[image]
+        distance = math.hypot((predicted.shape[1] - 1) * row, (predicted.shape[2] - 1) * column)
+        if found[image, structure]:
+            distance = _hausdorff(first[image, structure], second[image, structure], units[image])
+        distances[image, structure] = distance
     return distances
+
+
+def _hausdorff(first: torch.Tensor, second: torch.Tensor, spacing: tuple[float, float]) -> float:
+    """Of two masks ``(H, W)`` that are not empty."""
+    with warnings.catch_warnings():
+        # MONAI calls itself with an argument that it deprecates
+        warnings.filterwarnings("ignore", ".*always_return_as_numpy", FutureWarning)
+        distance = compute_hausdorff_distance(
+            first[None, None], second[None, None], include_background=True, percentile=95, spacing=spacing
+        )
+    return float(distance)
 
 
 def _structures(predicted: torch.Tensor, reference: torch.Tensor, num_labels: int) -> tuple[torch.Tensor, torch.Tensor]:
