@@ -119,6 +119,31 @@ def test_samples_are_drawn_from_all_images_and_again_the_same() -> None:
         assert set(np.concatenate([pick[part] for pick in picks])) == set(range(count))
 
 
+def test_a_group_comes_whole_into_a_sample_or_not_at_all() -> None:
+    groups = ["a", "b", "a", "c", "b", "a"]
+    picks = [mine.tolist() for mine, _ in bootstrap_picks(groups, 4, resamplings=40)]
+    for pick in picks:
+        assert pick.count(0) == pick.count(2) == pick.count(5)
+        assert pick.count(1) == pick.count(4)
+    assert len({tuple(sorted(pick)) for pick in picks}) > 5
+
+
+def test_groups_of_one_image_are_drawn_as_images_are() -> None:
+    by_group, by_image = bootstrap_picks(["x", "y", "z"], 4, 7), bootstrap_picks(3, 4, 7)
+    assert [[p.tolist() for p in pick] for pick in by_group] == [[p.tolist() for p in pick] for pick in by_image]
+
+
+def test_intervals_over_groups_are_wider_where_the_images_of_a_group_are_alike() -> None:
+    first, second = features(15, seed=0), features(40, seed=1)
+    repeated = {pool: values.repeat(4, 1) for pool, values in first.items()}
+    groups = [str(row) for row in range(15)] * 4
+    widths = []
+    for given in (60, groups):
+        drawn = resampled_distances({64: repeated[64]}, {64: second[64]}, bootstrap_picks(given, 40, 60))[64]
+        widths.append(np.ptp(interval(1.0, drawn)))
+    assert widths[1] > 1.3 * widths[0]
+
+
 def test_a_sample_that_takes_every_image_once_is_the_set() -> None:
     first, second = features(6, seed=0), features(5, seed=1)
     drawn = resampled_distances(first, second, [(np.arange(6)[::-1].copy(), np.arange(5))])

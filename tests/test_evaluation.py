@@ -30,7 +30,7 @@ from monai_bmaps.data.phantoms import heart_beam, heart_labels
 from monai_bmaps.data.speckle import speckle_image
 from monai_bmaps.evaluation import EvaluationReport, FrechetDistance, Measured
 from monai_bmaps.evaluation.sheet import Sheet
-from monai_bmaps.metrics import InceptionStem
+from monai_bmaps.metrics import InceptionStem, KernelDistance, manifold_measures
 from monai_bmaps.metrics.comparison import distances, file_features
 from monai_bmaps.pictures import colour_labels, to_grey
 from monai_bmaps.training import SynthesisPrepareBatch
@@ -73,7 +73,7 @@ def as_items(images: torch.Tensor) -> Items:
 
 def values_of(found: FrechetDistance) -> dict[str, float]:
     """Every number of the details, intervals too, by a name of its own."""
-    rows = {row.key: row.value for row in found.details}
+    rows = {row.key: row.value for row in found.details if row.value is not None}
     bounds = {f"{row.key} {side}": row.interval[side] for row in found.details if row.interval for side in (0, 1)}
     return {**rows, **bounds}
 
@@ -110,10 +110,33 @@ def test_the_distance_is_that_of_the_features(stem: Path) -> None:
     network = InceptionStem.load(stem)
     expected = distances(file_features(drawn, network), file_features(real, network))
     assert found.compute() == pytest.approx(expected[192], **CLOSE)
-    assert {row.key: row.value for row in found.details} == pytest.approx(
+    assert {row.key: row.value for row in found.details[:2]} == pytest.approx(
         {"max_pool_2": expected[192], "max_pool_1": expected[64]}, **CLOSE
     )
-    assert [dict(row.counts) for row in found.details] == [{"synthetic": 5, "real": 4}] * 2
+    assert {tuple(row.counts.items()) for row in found.details} == {(("synthetic", 5), ("real", 4))}
+
+
+def test_the_same_features_give_kernel_distance_and_coverage(stem: Path) -> None:
+    drawn, real = textures(7, seed=0), textures(6, seed=1, scale=0.1)
+    found = metric(stem, real=as_items(real))
+    found.update(drawn)
+    found.compute()
+    network = InceptionStem.load(stem)
+    first, second = (file_features(images, network)[192] for images in (drawn, real))
+    values = values_of(found)
+    spread = KernelDistance(first, second).of_subsets(20)
+    assert abs(values["kernel_max_pool_2"] - spread.mean()) < 3 * spread.std()
+    expected = manifold_measures(first, second)
+    assert values["coverage_max_pool_2"] == expected.coverage.mean()
+    assert values["density_max_pool_2"] == pytest.approx(expected.density.mean().item())
+
+
+def test_too_few_images_for_neighbours_leave_out_what_needs_them(stem: Path) -> None:
+    found = metric(stem, real=as_items(textures(4, seed=1)))
+    found.update(textures(5, seed=0))
+    found.compute()
+    row = next(row for row in found.details if row.key == "precision_max_pool_2")
+    assert row.left_out == "needs at least 6 images of each set, got 5 synthetic, 4 real; give more"
 
 
 def test_neither_the_order_nor_the_size_of_batches_matters(stem: Path) -> None:
@@ -127,7 +150,7 @@ def test_neither_the_order_nor_the_size_of_batches_matters(stem: Path) -> None:
         found[order] = values_of(each)
     first, second = found.values()
     assert first == pytest.approx(second, **CLOSE)
-    assert len(first) == 6
+    assert {"max_pool_1", "max_pool_2", "kernel_max_pool_2", "max_pool_1 0", "max_pool_1 1"} <= set(first)
 
 
 def test_real_images_of_a_data_set_count_as_those_of_batches(stem: Path) -> None:
@@ -301,7 +324,8 @@ def test_two_processes_of_unequal_shares_find_what_one_finds(stem: Path, tmp_pat
     expected = measured_in_share(stem, 0, 1)
     for output in outputs:
         assert json.loads(output.read_text()) == pytest.approx(expected, **CLOSE)
-    assert len(expected) == 14  # three distances at two max-pools, intervals of two of them, each of two ends
+    frechet = {key for key in expected if "max_pool" in key and "kernel" not in key}
+    assert len(frechet) == 14  # three distances at two max-pools, intervals of two of them, each of two ends
 
 
 # The whole evaluation
@@ -369,7 +393,8 @@ def test_the_report_holds_every_number_of_the_engine(whole: tuple[Path, Any, Fre
     folder, metrics, found = whole
     measured = json.loads((folder / "evaluation.json").read_text())["measured"]
     assert {f"frechet_{row.key}" for row in found.details} | {"denoising_loss", "other"} == set(measured)
-    assert {name: row["value"] for name, row in measured.items()} == {name: metrics[name] for name in measured}
+    values = {name: row["value"] for name, row in measured.items() if "value" in row}
+    assert values == {name: metrics[name] for name in values}
     assert metrics["frechet"] == measured["frechet_max_pool_2"]["value"] > 0
     assert metrics["denoising_loss"] == 0.25
 
@@ -492,7 +517,8 @@ def test_any_ignite_engine_can_be_measured(stem: Path) -> None:
     engine = Engine(lambda engine, batch: (batch, textures(2, seed=1)))
     metric(stem).attach(engine, "distance")
     state = engine.run([textures(2, seed=0), textures(2, seed=3)])
-    assert set(state.metrics) == {"distance", "distance_max_pool_1", "distance_max_pool_2"}
+    assert {"distance", "distance_max_pool_1", "distance_max_pool_2"} <= set(state.metrics)
+    assert state.metrics["distance"] == state.metrics["distance_max_pool_2"]
 
 
 # The sheet

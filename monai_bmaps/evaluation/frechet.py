@@ -16,19 +16,12 @@ from ignite.metrics.metric import EpochWise, reinit__is_reduced
 from tqdm import tqdm
 
 from monai_bmaps.evaluation.gathering import anywhere, gathered
-from monai_bmaps.metrics.comparison import (
-    POOLS,
-    Features,
-    bootstrap_picks,
-    distances,
-    file_features,
-    interval,
-    resampled_distances,
-)
+from monai_bmaps.metrics.comparison import POOLS, Features, file_features
+from monai_bmaps.metrics.contrast import FeatureSet, contrasts
+from monai_bmaps.metrics.distribution import frechet_rows, kernel_rows, manifold_rows
 from monai_bmaps.metrics.frechet import InceptionStem
 from monai_bmaps.metrics.measured import Measured
 
-_SUBSETS = 20
 _KEYS = {pool: f"max_pool_{index}" for index, pool in enumerate(POOLS, 1)}
 _KEY_POOL = max(POOLS)
 
@@ -48,8 +41,10 @@ class FrechetDistance(Metric):  # type: ignore[misc]
 
     ``details`` holds both max-pools, the sizes of the sets, 95 % bootstrap intervals (over images: frames of one
     patient count as independent, which makes them narrow) and, with ``training``, the floor: how far real training
-    frames are from the real ones, all of them and as many as were drawn. Attached to an engine, they are also in
-    ``engine.state.metrics`` as ``NAME_max_pool_1``, ``NAME_floor_max_pool_2``, ...
+    frames are from the real ones, all of them and as many as were drawn.
+    The same features also give kernel distance (KID), precision, recall, density and coverage
+    (:mod:`monai_bmaps.metrics.distribution`). Attached to an engine, all are in ``engine.state.metrics`` as
+    ``NAME_max_pool_1``, ``NAME_floor_max_pool_2``, ``NAME_kernel_max_pool_2``, ``NAME_coverage_max_pool_2``, ...
 
     Every image is rounded to 8 bits, as files are. Kept of an image are 256 numbers. Ranks hold the images of their own
     batches, each once: a sampler that fills the last batches up with repeated images changes the distance.
@@ -164,10 +159,12 @@ class FrechetDistance(Metric):  # type: ignore[misc]
         real = self._known.get("real") or gathered(self._paired)
         for name, features in (("synthetic", drawn), ("real", real)):
             _check_count(name, len(features[_KEY_POOL]))
-        rows = self._compared(drawn, real, "synthetic", "Frechet distance")
-        if "training" in self._known:
-            rows += self._compared(self._known["training"], real, "training", "floor: real training frames", "floor_")
-            rows += _floor_of_count(self._known["training"], real, len(drawn[_KEY_POOL]))
+        training = FeatureSet("training", self._known["training"]) if "training" in self._known else None
+        # no halves: who is whose patient is not known here
+        pairs = contrasts(FeatureSet("synthetic", drawn), FeatureSet("real", real), training, halves=False)
+        rows = frechet_rows(pairs, resamplings=self.resamplings, verbose=self._shows_progress())
+        rows += kernel_rows(pairs, resamplings=self.resamplings)
+        rows += manifold_rows(pairs, resamplings=self.resamplings)
         self.details = tuple(rows)
         return next(row.value for row in rows if row.key == _KEYS[_KEY_POOL] and row.value is not None)
 
@@ -207,48 +204,8 @@ class FrechetDistance(Metric):  # type: ignore[misc]
         images = (torch.as_tensor(items[index][self.image_name]) for index in bar)
         return gathered([file_features(images, network, batch_size=self.batch_size)])
 
-    def _compared(self, first: Features, second: Features, what: str, title: str, prefix: str = "") -> list[Measured]:
-        """Distances of two sets with their intervals, the key number first."""
-        counts = {what: len(first[_KEY_POOL]), "real": len(second[_KEY_POOL])}
-        found = distances(first, second)
-        drawn = resampled_distances(
-            first,
-            second,
-            bootstrap_picks(counts[what], counts["real"], self.resamplings),
-            description=f"bootstrap, {what} against real" if self._shows_progress() else None,
-        )
-        return [
-            Measured(
-                prefix + _KEYS[pool],
-                f"{title}, {POOLS[pool]}",
-                found[pool],
-                interval(found[pool], drawn[pool], lowest=0.0),
-                counts,
-            )
-            for pool in reversed(POOLS)
-        ]
-
     def _shows_progress(self) -> bool:
         return self.verbose and idist.get_rank() == 0
-
-
-def _floor_of_count(training: Features, real: Features, count: int) -> list[Measured]:
-    """The floor of sets as small as the synthetic one: small sets lie further apart, however good they are."""
-    known = len(training[_KEY_POOL])
-    if count >= known:
-        return []
-    generator = torch.Generator().manual_seed(0)
-    subsets = [torch.randperm(known, generator=generator)[:count] for _ in range(_SUBSETS)]
-    found = [distances({pool: training[pool][rows] for pool in POOLS}, real) for rows in subsets]
-    return [
-        Measured(
-            f"floor_same_count_{_KEYS[pool]}",
-            f"floor: {count} real training frames (mean of {_SUBSETS} draws), {POOLS[pool]}",
-            sum(each[pool] for each in found) / _SUBSETS,
-            counts={"training": count, "real": len(real[pool])},
-        )
-        for pool in reversed(POOLS)
-    ]
 
 
 def _pair(output: Any) -> tuple[Any, Any]:

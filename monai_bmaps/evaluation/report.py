@@ -14,6 +14,7 @@ from ignite.engine import Events
 from monai_bmaps.evaluation.sheet import Sheet
 from monai_bmaps.files import replacing
 from monai_bmaps.metrics.measured import Measured
+from monai_bmaps.metrics.table import table
 
 _SHEET = "evaluation.png"
 
@@ -102,17 +103,9 @@ class EvaluationReport:
 
     def _page(self) -> str:
         lines = [f"* {name}: {value}" for name, value in self.provenance.items()]
-        lines += ["", "| measure | value | 95 % interval | images |", "| --- | --- | --- | --- |"]
-        lines += [_line(row) for row in self._rows().values()]
+        lines += ["", *table(self._rows().values())]
         if any(row.interval for row in self._rows().values()):
             lines += ["", "Intervals are bootstrap intervals over images; frames of one patient count as independent."]
         if caption := self._sheet.caption():
             lines += ["", f"![Samples spread over the set; in each cell: {caption}]({_SHEET})"]
         return "\n".join(["# Evaluation", "", *lines, ""])
-
-
-def _line(row: Measured) -> str:
-    value = f"left out: {row.left_out}".replace("|", "/") if row.value is None else f"{row.value:.4g}"
-    interval = "" if row.interval is None else "{:.4g} to {:.4g}".format(*row.interval)
-    counts = ", ".join(f"{count} {name}" for name, count in row.counts.items())
-    return f"| {row.name} | {value} | {interval} | {counts} |"

@@ -84,13 +84,39 @@ def distances(first: Mapping[int, torch.Tensor], second: Mapping[int, torch.Tens
     }
 
 
-def bootstrap_picks(first: int, second: int, resamplings: int = 200, seed: int = 0) -> list[Picks]:
-    """Return which images every bootstrap sample takes, with replacement, from sets of ``first`` and ``second``.
+def bootstrap_picks(
+    first: int | Sequence[str], second: int | Sequence[str], resamplings: int = 200, seed: int = 0
+) -> list[Picks]:
+    """Return which images every bootstrap sample takes, with replacement, from two sets.
+
+    Where groups are known, groups are drawn and come with all their images: frames of one patient are alike, and drawn
+    one by one they would make intervals too narrow.
 
     Runs that are to be compared take the same picks, so that what the real images add to both cancels.
+
+    Args:
+        first: how many images a set has, or the group (patient, sweep, exam) of each.
+        second: the same of the other set.
+        resamplings: how many samples.
+        seed: of the draws.
     """
     generator = np.random.default_rng(seed)
-    return [(generator.integers(0, first, first), generator.integers(0, second, second)) for _ in range(resamplings)]
+    members = [_members(each) for each in (first, second)]
+
+    def drawn(groups: list[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
+        return np.concatenate([groups[pick] for pick in generator.integers(0, len(groups), len(groups))])
+
+    return [(drawn(members[0]), drawn(members[1])) for _ in range(resamplings)]
+
+
+def _members(groups: int | Sequence[str]) -> list[np.ndarray[Any, Any]]:
+    """The rows of each group."""
+    if isinstance(groups, int):
+        return list(np.arange(groups)[:, None])
+    rows: dict[str, list[int]] = {}
+    for row, group in enumerate(groups):
+        rows.setdefault(group, []).append(row)
+    return [np.array(own) for own in rows.values()]
 
 
 def resampled_distances(

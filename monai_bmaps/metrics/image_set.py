@@ -29,6 +29,8 @@ class ImageSet:
         beams: of each image in its pixels, ``None`` where unknown; empty: of none.
         groups: patient, sweep or exam of each image; empty: every image is its own.
         classes: names of the labels 1, 2, ...
+        items: item of the data set that each image shows or was drawn for; empty: the images' own names.
+        notes: what to know about how they were read.
 
     Raises:
         ValueError: no images, a shape or type that is not the above, values out of range or NaN (the images are named).
@@ -44,15 +46,19 @@ class ImageSet:
     beams: tuple[Beam | None, ...] = ()
     groups: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
+    items: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         unknown = (None,) * len(self.names)
         object.__setattr__(self, "spacing", self.spacing or unknown)
         object.__setattr__(self, "beams", self.beams or unknown)
         object.__setattr__(self, "groups", self.groups or self.names)
+        object.__setattr__(self, "items", self.items or self.names)
         self._check_images()
         self._check_maps()
-        for what, entries in (("spacing", self.spacing), ("beams", self.beams), ("groups", self.groups)):
+        for what in ("spacing", "beams", "groups", "items"):
+            entries = getattr(self, what)
             if len(entries) != len(self):
                 raise ValueError(f"{what} must have one entry for each of {len(self)} images, got {len(entries)}")
 
@@ -98,6 +104,8 @@ class ImageSet:
             beams=tuple(self.beams[row] for row in rows),
             groups=tuple(self.groups[row] for row in rows),
             classes=self.classes,
+            items=tuple(self.items[row] for row in rows),
+            notes=self.notes,
         )
 
     def _check_images(self) -> None:

@@ -57,7 +57,7 @@ class BeamDepthd(Transform):  # type: ignore[misc]
     if the item has a depth map and sector of its own, which then stay; one fitted to the item's field-of-view mask
     under ``sector_key``, which is then replaced by the fitted beam's. A beam
     in the item is meant in the pixels of the image it stands beside: resize after this transform, or fit after
-    resizing. It is taken out of the item: spatial transforms change the depth map, but not a beam.
+    resizing. It is taken out of the item, unless asked for: spatial transforms change the depth map, but not a beam.
 
     Args:
         reference_key: image or label whose pixel grid counts.
@@ -67,6 +67,7 @@ class BeamDepthd(Transform):  # type: ignore[misc]
         depth_key: where the depth map ``(1, H, W)`` goes.
         sector_key: where the field of view ``(1, H, W)`` goes, or is read for fitting.
         kind: what to fit: ``"sector"``, ``"linear"`` or ``"auto"``.
+        keep_beam: leave the beam, as an object, under ``beam_key``: for items that are not batched.
 
     Raises:
         KeyError: an item from which no beam can be had, or without ``reference_key``.
@@ -85,6 +86,7 @@ class BeamDepthd(Transform):  # type: ignore[misc]
         depth_key: str = "depth",
         sector_key: str = "sector",
         kind: BeamKind = "auto",
+        keep_beam: bool = False,
     ) -> None:
         self.reference_key = reference_key
         self.beam = beam
@@ -92,6 +94,7 @@ class BeamDepthd(Transform):  # type: ignore[misc]
         self.depth_key = depth_key
         self.sector_key = sector_key
         self.kind = kind
+        self.keep_beam = keep_beam
         self._make = BeamDepth(spacing)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -105,6 +108,8 @@ class BeamDepthd(Transform):  # type: ignore[misc]
         beam = self._beam_of(item)
         item[self.depth_key], item[self.sector_key] = self._make(beam, item[self.reference_key])
         item.pop(self.beam_key, None)  # no batch holds beams of two kinds, nor ends that are None
+        if self.keep_beam:
+            item[self.beam_key] = beam if isinstance(beam, (LinearBeam, SectorBeam)) else beam_from_dict(beam)
         return item
 
     def _check_own(self, item: Mapping[Hashable, Any]) -> None:

@@ -38,6 +38,7 @@ class TrainingFrames(Compose):  # type: ignore[misc]
         crop_to_beam: cut to the field of view first, and pad below and to the right of it: for frames in a wide margin.
         augmentation: transforms of ``image`` (0 is black), ``label``, ``sector`` and ``depth``, with
             ``allow_missing_keys``.
+        keep_beam: leave each item's beam, in pixels of what comes out, under ``beam``: for items that are not batched.
     """
 
     def __init__(
@@ -47,19 +48,21 @@ class TrainingFrames(Compose):  # type: ignore[misc]
         kind: BeamKind = "auto",
         crop_to_beam: bool = False,
         augmentation: Sequence[Any] = (),
+        keep_beam: bool = False,
     ) -> None:
         self._settings: dict[str, Any] = {
             "image_size": image_size,
             "num_labels": num_labels,
             "kind": kind,
             "crop_to_beam": crop_to_beam,
+            "keep_beam": keep_beam,
         }
         keys = ["image", "label", "sector", "depth"]
         super().__init__(
             [
                 LoadFramed(keys, allow_missing_keys=True),
                 *_fitted(keys, image_size, crop_to_beam),
-                BeamDepthd(kind=kind),
+                BeamDepthd(kind=kind, keep_beam=keep_beam),
                 # black is 0 while the augmentation pads
                 ScaleIntensityRanged("image", a_min=0, a_max=255, b_min=0, b_max=2, clip=True),
                 MaskIntensityd("image", mask_key="sector"),

@@ -1,0 +1,84 @@
+"""The sets that families of measures read, with settings and the features that several of them need."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from tqdm import tqdm
+
+from monai_bmaps.metrics.comparison import Features, file_features
+from monai_bmaps.metrics.contrast import Contrast, FeatureSet, contrasts
+from monai_bmaps.metrics.frechet import InceptionStem
+from monai_bmaps.metrics.image_set import ImageSet
+from monai_bmaps.metrics.perceptual import Net
+from monai_bmaps.metrics.store import Store, digest_of
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides the numbers beside the images.
+
+    Args:
+        stem: file of the Inception's weights; ``None``: pytorch-fid's, downloaded on first use.
+        lpips: file of LPIPS' trunk; ``None``: torchvision's, downloaded on first use.
+        lpips_net: trunk of LPIPS; ``None``: what the file holds, AlexNet without one.
+        resamplings: bootstrap samples.
+    """
+
+    stem: Path | None = None
+    lpips: Path | None = None
+    lpips_net: Net | None = None
+    resamplings: int = 200
+
+
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """Everything that a family of measures may read.
+
+    Args:
+        real: real images.
+        synthetic: synthetic images.
+        training: real images that the model was trained on, if they are known.
+        settings: what decides the numbers.
+        store: where features are kept, ``None``: in memory only.
+        verbose: show progress bars.
+    """
+
+    real: ImageSet
+    synthetic: ImageSet
+    training: ImageSet | None = None
+    settings: Settings = Settings()
+    store: Store | None = None
+    verbose: bool = False
+
+    @cached_property
+    def features(self) -> dict[str, FeatureSet]:
+        """Features of the sets at the Inception's first two max-pools, by the set's role.
+
+        Raises:
+            OSError: no weights.
+            ValueError: weights that lack a tensor.
+        """
+        sets = {"synthetic": self.synthetic, "real": self.real, "training": self.training}
+        stem = InceptionStem.load(self.settings.stem)
+        found = {role: self._features_of(images, stem) for role, images in sets.items() if images is not None}
+        return found
+
+    @cached_property
+    def contrasts(self) -> list[Contrast]:
+        """Synthetic against real, and the floor."""
+        sets = self.features
+        return contrasts(sets["synthetic"], sets["real"], sets.get("training"))
+
+    def _features_of(self, images: ImageSet, stem: InceptionStem) -> FeatureSet:
+        def compute() -> Features:
+            bar = images.images.split(8)  # type: ignore[no-untyped-call]
+            shown = tqdm(bar, desc=f"features of {images.name} images", disable=not self.verbose)
+            return file_features((2 * batch - 1 for batch in shown), stem)
+
+        if self.store is None:
+            return FeatureSet(images.name, compute(), images.groups)
+        key = digest_of(images.images.shape, images, self.settings.stem)
+        return FeatureSet(images.name, self.store.features(key, compute), images.groups)
