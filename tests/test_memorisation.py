@@ -113,7 +113,7 @@ def test_average_images_lie_near_everything_and_the_ratio_says_so(
     training: ImageSet, held_out: ImageSet, fresh: ImageSet
 ) -> None:
     sizes = {"training": 40, "real": 99, "synthetic": len(fresh)}
-    features = {name: torch.randn(size, 12, generator=generator(k)) for k, (name, size) in enumerate(sizes.items())}
+    features = {name: torch.randn(size, 64, generator=generator(k)) for k, (name, size) in enumerate(sizes.items())}
     features["synthetic"] *= 0.1
     rows = {row.key: row for row in measure_memorisation(held_out, fresh, training, features=features).rows}
     assert rows["flagged_feature"].value > 0.9
@@ -122,13 +122,13 @@ def test_average_images_lie_near_everything_and_the_ratio_says_so(
 
 def test_features_find_copies_that_are_handed_in(training: ImageSet, held_out: ImageSet, fresh: ImageSet) -> None:
     sizes = {"training": 40, "real": 99, "synthetic": len(fresh)}
-    features = {name: torch.randn(size, 12, generator=generator(k)) for k, (name, size) in enumerate(sizes.items())}
+    features = {name: torch.randn(size, 64, generator=generator(k)) for k, (name, size) in enumerate(sizes.items())}
     features["synthetic"][:10] = features["training"][:10]
     features["training mirrored"] = features["training"] + 5
     features["synthetic"][10:15] = features["training mirrored"][:5] + 1e-3
     rows = {row.key: row for row in measure_memorisation(held_out, fresh, training, features=features).rows}
     low, high = rows["flagged_expected_feature"].interval
-    assert 0.15 + low <= rows["flagged_feature"].value <= 0.15 + high
+    assert 0.25 + low <= rows["flagged_feature"].value <= 0.25 + high
 
 
 def three_sets() -> dict[str, torch.Tensor]:

@@ -169,8 +169,10 @@ def _gain_rows(share: float, results: Sequence[CellResult], real: ImageSet) -> l
     counts = {"real": len(real), "seeds": len(seeds)}
     rows = []
     for measure, title in (("dice", "Dice"), ("hausdorff", "Hausdorff-95")):
-        pairs = [(getattr(by_seed[arm, seed], measure) for arm in ("both", "real")) for seed in seeds]
-        gains = torch.stack([both - alone for both, alone in pairs])
+        both, alone = (
+            torch.stack([getattr(by_seed[arm, seed], measure) for seed in seeds]) for arm in ("both", "real")
+        )
+        gains = both - alone
         for structure, values in _of_structures(gains, real).items():
             key = f"gain_{measure}_{key_of(f'{share:g}')}" + ("" if structure == "mean" else f"_{key_of(structure)}")
             name = f"{title} that synthetic images add, {structure}, {share:.0%} of the real patients"
