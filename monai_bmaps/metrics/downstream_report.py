@@ -13,15 +13,15 @@ import numpy as np
 import torch
 
 from monai_bmaps.files import replacing
+from monai_bmaps.metrics.figures import BLUE, GREEN, ORANGE, new_figure
 from monai_bmaps.metrics.findings import Findings
 from monai_bmaps.metrics.grouped import mean_by_group
 from monai_bmaps.metrics.image_set import ImageSet
 from monai_bmaps.metrics.keys import key_of
 from monai_bmaps.metrics.measured import Measured
-from monai_bmaps.metrics.palette import OKABE_ITO, REAL, SYNTHETIC
 
 _NAMES = {"real": "real only", "synthetic": "synthetic only", "both": "real + synthetic"}
-_COLOURS = {"real": REAL, "synthetic": SYNTHETIC, "both": OKABE_ITO[2]}
+_COLOURS = {"real": BLUE, "synthetic": ORANGE, "both": GREEN}
 _NOTES = [
     "Intervals are bootstrap intervals over held-out patients of the mean over seeds; the spread over seeds is the "
     "standard deviation of the seeds' means. A gain counts where its interval leaves out 0 and its spread over seeds "
@@ -208,12 +208,10 @@ def _cell(rows: Mapping[str, Measured], key: str) -> str:
 
 def _draw(results: Sequence[CellResult], path: Path) -> None:
     """Every seed as a point, the mean of a setting as a line."""
-    from matplotlib.figure import Figure
-
     settings = list(
         dict.fromkeys(result.setting for result in sorted(results, key=lambda r: (r.share, r.arm != "real")))
     )
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    figure = new_figure(9, 3.6)
     for axis, measure, label in zip(
         figure.subplots(1, 2),
         ("dice", "hausdorff"),
@@ -228,7 +226,7 @@ def _draw(results: Sequence[CellResult], path: Path) -> None:
         axis.set_xticks(range(len(settings)), ticks, fontsize=8)
         axis.set(ylabel=label, xlim=(-0.5, len(settings) - 0.5))
         axis.grid(axis="y", alpha=0.3)
-    figure.savefig(path, dpi=130)
+    figure.savefig(path)
 
 
 def _listed(values: torch.Tensor) -> list[list[float | None]]:

@@ -19,12 +19,12 @@ import torch
 from torch.nn import functional
 
 from monai_bmaps.metrics import preconditions
+from monai_bmaps.metrics.figures import BLUE, ORANGE, new_figure
 from monai_bmaps.metrics.findings import Findings
 from monai_bmaps.metrics.grouped import mean_by_group
 from monai_bmaps.metrics.image_set import ImageSet
 from monai_bmaps.metrics.measured import Measured
 from monai_bmaps.metrics.neighbours import Blurred, Copies, Distances, in_features, in_pixels
-from monai_bmaps.metrics.palette import REAL, SYNTHETIC
 
 SHARE = 0.01
 """Share of new images that are flagged, where enough are held out to say so."""
@@ -253,9 +253,7 @@ def _geometric(ratios: torch.Tensor, groups: Sequence[str]) -> tuple[float, tupl
 
 def _draw_distances(judged: _Judged, space: str, path: Path) -> None:
     """Cumulative shares of the distances to training, and of the ratios, of synthetic and of held-out real images."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 3.2), layout="constrained")
+    figure = new_figure(8, 3.2)
     left, right = figure.subplots(1, 2)
     pairs = (
         (left, judged.synthetic, judged.real, f"distance to the nearest training image\n({_SPACES.get(space, space)})"),
@@ -267,7 +265,7 @@ def _draw_distances(judged: _Judged, space: str, path: Path) -> None:
         ),
     )
     for axis, synthetic, real, label in pairs:
-        for values, colour, name in ((real, REAL, "held-out real"), (synthetic, SYNTHETIC, "synthetic")):
+        for values, colour, name in ((real, BLUE, "held-out real"), (synthetic, ORANGE, "synthetic")):
             finite = values[values.isfinite()]
             if len(finite):
                 axis.ecdf(finite.numpy(), color=colour, label=f"{name} ({len(finite)})")
@@ -278,17 +276,15 @@ def _draw_distances(judged: _Judged, space: str, path: Path) -> None:
         axis.set(xlabel=label, ylabel="share of images", xlim=(0, None), ylim=(0, 1))
         axis.grid(alpha=0.3)
     figure.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False)
-    figure.savefig(path, dpi=130)
+    figure.savefig(path)
 
 
 def _draw_closest(synthetic: ImageSet, training: ImageSet, space: Distances, mirrored: bool, path: Path) -> None:
     """The synthetic images nearest to training, each above that training image and their difference."""
-    from matplotlib.figure import Figure
-
     nearest = space.synthetic_training.min(1)
     rows = nearest.values.argsort()[:_GALLERY].tolist()
     height, width = synthetic.size
-    figure = Figure(figsize=(1.7 * len(rows) + 0.6, 5.1 * height / width + 0.9), layout="constrained")
+    figure = new_figure(1.7 * len(rows) + 0.6, 5.1 * height / width + 0.9)
     axes = figure.subplots(3, len(rows), squeeze=False)
     for column, row in enumerate(rows):
         index = int(nearest.indices[row])
@@ -303,7 +299,7 @@ def _draw_closest(synthetic: ImageSet, training: ImageSet, space: Distances, mir
     for axis, name in zip(axes[:, 0], ("synthetic", "nearest training", "difference"), strict=True):
         axis.set_ylabel(name)
     figure.colorbar(shown, ax=axes[2, :].tolist(), label="synthetic - training", shrink=0.9)
-    figure.savefig(path, dpi=130)
+    figure.savefig(path)
 
 
 _COLOURS: tuple[dict[str, Any], ...] = (

@@ -16,18 +16,19 @@ import numpy as np
 import torch
 
 from monai_bmaps.metrics import preconditions
+from monai_bmaps.metrics.figures import BLUE, ORANGE, new_figure
 from monai_bmaps.metrics.findings import Findings
 from monai_bmaps.metrics.grouped import mean_by_group
 from monai_bmaps.metrics.image_set import ImageSet
 from monai_bmaps.metrics.keys import key_of
 from monai_bmaps.metrics.measured import Measured
 from monai_bmaps.metrics.overlap import dice_per_structure
-from monai_bmaps.metrics.palette import OKABE_ITO, REAL, SYNTHETIC
 from monai_bmaps.metrics.segmenter import SegmenterSettings, train_segmenter
 
 SUFFICIENT = 0.80
 """Mean Dice on held-out real images below which a segmenter is no judge."""
 _TITLE = "Obedience to the label maps"
+_COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#CC79A7")  # Okabe and Ito, bright on grey
 _SHIFTS = 8  # other label maps that each image is compared with, for the chance level
 _NOTES = [
     "A segmenter was trained on real training images alone. Its Dice on held-out real images is the most that "
@@ -159,7 +160,6 @@ def _figures(real: _Judged, synthetic: _Judged) -> dict[str, Callable[[Path], No
 
 def _draw_cases(judged: _Judged, path: Path) -> None:
     """Worst, median and best synthetic images, bare and with the given (solid) and the found (dashed) outlines."""
-    from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
     dice = judged.dice.nanmean(1)
@@ -168,7 +168,7 @@ def _draw_cases(judged: _Judged, path: Path) -> None:
     cases = {"worst": order[:2], "median": order[middle : middle + 2], "best": order[-2:]}
     columns = [(name, row) for name, rows in cases.items() for row in rows]
     height, width = judged.images.size
-    figure = Figure(figsize=(2 * len(columns), 4 * height / width + 0.9), layout="constrained")
+    figure = new_figure(2 * len(columns), 4 * height / width + 0.9)
     axes = figure.subplots(2, len(columns), squeeze=False)
     for column, (name, row) in enumerate(columns):
         for axis in axes[:, column]:
@@ -177,29 +177,27 @@ def _draw_cases(judged: _Judged, path: Path) -> None:
         axes[0, column].set_title(f"{name}: Dice {dice[row]:.2f}\n{judged.images.names[row]}", fontsize=8)
         # the first structure last: outlines that two share are drawn in the inner one's colour
         for structure in range(len(judged.images.classes), 0, -1):
-            colour = OKABE_ITO[(structure - 1) % len(OKABE_ITO)]
+            colour = _COLOURS[(structure - 1) % len(_COLOURS)]
             for maps, style in ((_labels(judged.images), "solid"), (judged.labels, "dashed")):
                 mask = (maps[row] == structure).float().numpy()
                 if mask.any():
                     axes[1, column].contour(mask, [0.5], colors=colour, linestyles=style, linewidths=1.2)
     handles = [
-        Line2D([], [], color=OKABE_ITO[k % len(OKABE_ITO)], label=name) for k, name in enumerate(judged.images.classes)
+        Line2D([], [], color=_COLOURS[k % len(_COLOURS)], label=name) for k, name in enumerate(judged.images.classes)
     ]
     handles += [Line2D([], [], color="black", linestyle=s, label=t) for s, t in (("-", "asked for"), ("--", "found"))]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9)
-    figure.savefig(path, dpi=130)
+    figure.savefig(path)
 
 
 def _draw_distributions(real: _Judged, synthetic: _Judged, path: Path) -> None:
     """Dice of every structure, real beside synthetic."""
-    from matplotlib.figure import Figure
-
     structures = real.images.classes
-    figure = Figure(figsize=(2.2 + 1.6 * len(structures), 3.4), layout="constrained")
+    figure = new_figure(2.2 + 1.6 * len(structures), 3.4)
     axis = figure.subplots()
     for offset, judged, colour, name in (
-        (-0.18, real, REAL, "held-out real"),
-        (0.18, synthetic, SYNTHETIC, "synthetic"),
+        (-0.18, real, BLUE, "held-out real"),
+        (0.18, synthetic, ORANGE, "synthetic"),
     ):
         values = [column[~column.isnan()].numpy() for column in judged.dice.T]
         boxes = axis.boxplot(
@@ -212,4 +210,4 @@ def _draw_distributions(real: _Judged, synthetic: _Judged, path: Path) -> None:
     axis.set(ylabel="Dice (1 is agreement)", ylim=(min(0.5, axis.get_ylim()[0]), 1.0))
     axis.grid(axis="y", alpha=0.3)
     axis.legend(frameon=False)
-    figure.savefig(path, dpi=130)
+    figure.savefig(path)
