@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from PIL import Image
 from ultrasound_phantoms import phantom_hearts
 
+from monai_bmaps.data.split import split_of
 from monai_bmaps.metrics import downstream
 from monai_bmaps.metrics.downstream import Cell, Plan, measure_downstream, run_cells, share_of_patients
 from monai_bmaps.metrics.downstream_report import CellResult, findings_of, write_report
@@ -187,6 +189,45 @@ def test_findings_hold_numbers_for_every_arm(run: Path, sets: tuple[ImageSet, Im
     rows = {row.key: row for row in measure_downstream(*sets, run, plan=QUICK).rows}
     assert {"dice_real_0_5", "dice_synthetic", "dice_both_1", "hausdorff_both_1", "gain_dice_1"} < set(rows)
     assert rows["dice_both_1"].counts == {"training": 8, "synthetic": 6, "real": 6, "seeds": 2}
+
+
+# the command
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A data set of 4 patients, and synthetic images for the label maps of its training patients."""
+    root = tmp_path_factory.mktemp("folders")
+    hearts = phantom_hearts("real", range(8))
+    for row, group in enumerate(hearts.groups):
+        name = f"{group}_{row % 2}.png"
+        maps = {"images": hearts.images[row, 0] * 255, "labels": hearts.labels[row], "sectors": hearts.inside[row]}
+        if split_of("hearts", group) == "training":
+            maps["drawn"] = maps["images"].flip(0)
+        for kind, values in maps.items():
+            folder = root / ("drawn" if kind == "drawn" else f"data/{kind}")
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(values.to(torch.uint8).numpy()).save(folder / name)
+    return root / "data", root / "drawn"
+
+
+def command(data: Path, drawn: Path, output: Path) -> None:
+    parser = argparse.ArgumentParser()
+    downstream.add_arguments(parser)
+    options = "--source hearts --group-pattern patient_[0-9]+ --size 32 48 --shares 1 --seeds 0 --iterations 2 "
+    sets = ["--real", str(data), "--synthetic", str(drawn), "--output", str(output)]
+    downstream.run(parser.parse_args([*sets, *options.split(), "--classes", "cavity", "muscle", "atrium"]))
+
+
+def test_the_command_reads_folders_and_writes_a_report(
+    folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command(*folders, tmp_path)
+    assert "wrote report.md, report.json and downstream.png" in capsys.readouterr().out
+    content = json.loads((tmp_path / "report.json").read_text())
+    measured = content["measured"]["dice_both_1"]
+    assert measured["images"] == {"training": 6, "synthetic": 6, "real": 2, "seeds": 1}
+    assert content["plan"]["settings"]["iterations"] == 2
 
 
 # bad input
