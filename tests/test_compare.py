@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,7 @@ def test_the_files_tell_the_same_numbers(compared: tuple[Path, Report]) -> None:
 def test_every_figure_of_the_page_is_a_picture_beside_it(compared: tuple[Path, Report]) -> None:
     folder, report = compared
     names = [name for found in report.findings.values() for name in found.figures]
-    assert {"samples.png", "frechet.png", "kernel.png", "pairs.png"} == set(names)
+    assert {"samples.png", "frechet.png", "kernel.png", "pairs.png", "realism_overview.png"} <= set(names)
     for name in names:
         with Image.open(folder / name) as picture:
             assert np.asarray(picture.convert("L")).std() > 5
@@ -149,7 +150,9 @@ def test_a_stopped_comparison_goes_on_where_it_was(
         compare(*sets, settings=settings, output=tmp_path / "cut")
     assert not (tmp_path / "cut" / "report.md").exists()
     again = compare(*sets, settings=settings, output=tmp_path / "cut")
-    assert measured == ["images", "frechet", "kernel", "manifold", "manifold", "pairs"]
+    names = [*FAMILIES]
+    cut = names.index("manifold")
+    assert measured == [*names[: cut + 1], *names[cut:]]
     assert again.to_dict() == whole.to_dict()
     assert (tmp_path / "cut" / "frechet.png").read_bytes() == (tmp_path / "whole" / "frechet.png").read_bytes()
 
@@ -267,7 +270,7 @@ def test_the_command_compares_two_folders(stem: Path, tmp_path: Path, capsys: py
     assert main([*arguments, *options]) == 0
     assert f"Read {tmp_path / 'O' / 'report.md'}" in capsys.readouterr().out
     content = json.loads((tmp_path / "O" / "report.json").read_text())
-    assert [*content["families"]] == ["images", "frechet", "kernel"]
+    assert [*content["families"]] == [name for name in FAMILIES if name not in ("pairs", "manifold")]
     assert content["provenance"]["Synthetic"] == "S"
 
 
@@ -310,3 +313,22 @@ def test_an_empty_folder_ends_with_its_name(tmp_path: Path, capsys: pytest.Captu
     assert main(["compare", *folders]) == 2
     assert "give the folder with the synthetic images" in capsys.readouterr().err
     assert not (tmp_path / "O").exists()
+
+
+def test_copies_and_obedience_need_the_training_images(stem: Path) -> None:
+    real, synthetic = a_set("real", 6, 0), a_set("synthetic", 6, 1)
+    report = compare(real, synthetic, settings=Settings(stem=stem, resamplings=3), skip=["pairs", "realism"])
+    for family in ("obedience", "memorisation"):
+        (row,) = report[family].rows
+        assert row.value is None
+        assert "--train" in str(row.left_out)
+
+
+def test_copies_are_sought_in_pixels_and_in_features(stem: Path) -> None:
+    training = a_set("training", 12, 2)
+    training = replace(training, groups=tuple(f"other {group}" for group in training.groups))
+    sets = a_set("real", 12, 0), a_set("synthetic", 6, 1), training
+    settings = Settings(stem=stem, resamplings=3)
+    report = compare(*sets, settings=settings, skip=["pairs", "realism", "obedience"])
+    keys = {row.key.rsplit("_", 1)[1] for row in report["memorisation"].rows}
+    assert keys == {"pixel", "feature"}

@@ -1,4 +1,4 @@
-"""``python -m monai_bmaps.metrics compare``: synthetic images beside real ones."""
+"""``python -m monai_bmaps.metrics compare``, ``downstream``: synthetic images beside real ones, and for a segmenter."""
 
 import sys
 

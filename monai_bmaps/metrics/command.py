@@ -1,4 +1,4 @@
-"""The command ``python -m monai_bmaps.metrics compare``."""
+"""The commands ``python -m monai_bmaps.metrics compare`` and ``downstream``."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from typing import Any, get_args
 
 from monai_bmaps.data.split import Split
 from monai_bmaps.geometry import BeamKind
+from monai_bmaps.metrics import downstream
 from monai_bmaps.metrics.compare import compare
 from monai_bmaps.metrics.compared import Settings
 from monai_bmaps.metrics.families import FAMILIES
 from monai_bmaps.metrics.image_set import ImageSet
 from monai_bmaps.metrics.perceptual import Net
 from monai_bmaps.metrics.reading import ReadingOptions, is_data_set, read_images
+from monai_bmaps.metrics.segmenter import SegmenterSettings
 
 _SPLITS = [*get_args(Split), "all"]
 
@@ -25,8 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; 0: a report was written, 2: nothing could be compared."""
     given = parser().parse_args(arguments)
     try:
-        _compare(given)
-    except (OSError, ValueError) as error:
+        given.run(given)
+    except (ImportError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(f"Read {given.output / 'report.md'}.")
@@ -36,7 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
     whole = argparse.ArgumentParser(prog="python -m monai_bmaps.metrics", description=__doc__)
-    command = whole.add_subparsers(dest="command", required=True).add_parser(
+    commands = whole.add_subparsers(dest="command", required=True)
+    command = commands.add_parser(
         "compare",
         help="synthetic images with real ones",
         description="Compare synthetic images with real ones: report.md, report.json and figures. Run it again after a "
@@ -45,6 +48,15 @@ def parser() -> argparse.ArgumentParser:
     _add_sets(command.add_argument_group("images"))
     _add_reading(command.add_argument_group("how they are read"))
     _add_measuring(command.add_argument_group("how they are measured"))
+    command.set_defaults(run=_compare)
+    task = commands.add_parser(
+        "downstream",
+        help="whether synthetic images help a segmenter",
+        description="Train one segmenter on real, synthetic and both kinds of images, over shares of the patients and "
+        "seeds, and test it on held-out patients. Run it again after a kill: it goes on.",
+    )
+    downstream.add_arguments(task)
+    task.set_defaults(run=downstream.run)
     return whole
 
 
@@ -85,6 +97,12 @@ def _add_measuring(group: Any) -> None:
     group.add_argument("--lpips", type=Path, metavar="FILE", help="trunk of LPIPS; default: download once")
     group.add_argument("--lpips-net", choices=get_args(Net), help="default alex, or what FILE holds")
     group.add_argument("--resamplings", type=int, default=200, metavar="N", help="bootstrap samples; default 200")
+    group.add_argument("--dynamic-range", type=float, default=60.0, metavar="DB", help="black to white; default 60")
+    iterations = SegmenterSettings.iterations
+    group.add_argument(
+        "--iterations", type=int, default=iterations, metavar="N", help=f"of the segmenter; default {iterations}"
+    )
+    group.add_argument("--segmenters", type=Path, metavar="FOLDER", help="where segmenters are kept; default in O")
     group.add_argument("--skip", nargs="+", default=(), choices=[*FAMILIES], metavar="NAME", help=", ".join(FAMILIES))
     group.add_argument("--quiet", action="store_true", help="no progress bars")
 
@@ -93,7 +111,15 @@ def _compare(given: argparse.Namespace) -> None:
     sets = read_sets(given)
     compare(
         *sets,
-        settings=Settings(given.stem, given.lpips, given.lpips_net, given.resamplings),
+        settings=Settings(
+            given.stem,
+            given.lpips,
+            given.lpips_net,
+            given.resamplings,
+            given.dynamic_range,
+            SegmenterSettings(iterations=given.iterations),
+            given.segmenters,
+        ),
         output=given.output,
         skip=given.skip,
         provenance={"Synthetic": given.synthetic.name, "Real": given.real.name},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from monai_bmaps.metrics.contrast import Contrast, FeatureSet, contrasts
 from monai_bmaps.metrics.frechet import InceptionStem
 from monai_bmaps.metrics.image_set import ImageSet
 from monai_bmaps.metrics.perceptual import Net
+from monai_bmaps.metrics.segmenter import SegmenterSettings
 from monai_bmaps.metrics.store import Store, digest_of
 
 
@@ -25,12 +26,19 @@ class Settings:
         lpips: file of LPIPS' trunk; ``None``: torchvision's, downloaded on first use.
         lpips_net: trunk of LPIPS; ``None``: what the file holds, AlexNet without one.
         resamplings: bootstrap samples.
+        dynamic_range_db: from black to white, assumed where speckle is measured.
+        segmenter: how the segmenter of obedience is trained.
+        segmenters: folder where trained segmenters are kept for other comparisons; it changes no number. ``None``:
+            beside the other results.
     """
 
     stem: Path | None = None
     lpips: Path | None = None
     lpips_net: Net | None = None
     resamplings: int = 200
+    dynamic_range_db: float = 60.0
+    segmenter: SegmenterSettings = field(default_factory=SegmenterSettings)
+    segmenters: Path | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +73,20 @@ class Compared:
         stem = InceptionStem.load(self.settings.stem)
         found = {role: self._features_of(images, stem) for role, images in sets.items() if images is not None}
         return found
+
+    @cached_property
+    def mirrored_features(self) -> dict[str, FeatureSet]:
+        """The same of real and training images turned left to right."""
+        sets = {"real mirrored": self.real, "training mirrored": self.training}
+        stem = InceptionStem.load(self.settings.stem)
+        turned = {role: replace(i, images=i.images.flip(-1)) for role, i in sets.items() if i is not None}
+        return {role: self._features_of(images, stem) for role, images in turned.items()}
+
+    @property
+    def segmenters(self) -> Path | None:
+        """Where trained segmenters are kept, if anywhere."""
+        kept = None if self.store is None else self.store.folder
+        return self.settings.segmenters or kept
 
     @cached_property
     def contrasts(self) -> list[Contrast]:

@@ -16,6 +16,8 @@ from monai_bmaps.metrics.figures import BLUE, GREY, draw_samples, draw_values
 from monai_bmaps.metrics.findings import Findings
 from monai_bmaps.metrics.image_set import ImageSet
 from monai_bmaps.metrics.measured import Measured
+from monai_bmaps.metrics.memorisation import measure_memorisation
+from monai_bmaps.metrics.obedience import measure_obedience
 from monai_bmaps.metrics.pairs import measure_perceptual, pairs_of
 
 Family: TypeAlias = Callable[[Compared], Findings]
@@ -84,14 +86,56 @@ def measure_pairs(compared: Compared) -> Findings:
     )
 
 
+def measure_ultrasound(compared: Compared) -> Findings:
+    """Depth profiles, speckle, contrast and beam."""
+    from monai_bmaps.metrics.realism import measure_realism  # needs the extra
+
+    settings = compared.settings
+    return measure_realism(
+        compared.real,
+        compared.synthetic,
+        dynamic_range_db=settings.dynamic_range_db,
+        resamplings=settings.resamplings,
+    )
+
+
+def measure_copies(compared: Compared) -> Findings:
+    """Nearness to training images, in pixels and at the Inception's second max-pool."""
+    if compared.training is None:
+        return _without_training("memorisation", "Memorisation")
+    try:
+        sets = compared.features | compared.mirrored_features
+        features = {role: found.features[max(POOLS)] for role, found in sets.items()}
+    except (OSError, ValueError):
+        features = None  # the distances say why
+    return measure_memorisation(compared.real, compared.synthetic, compared.training, features=features)
+
+
+def measure_labels(compared: Compared) -> Findings:
+    """Dice of a segmenter that was trained on the training images."""
+    if compared.training is None:
+        return _without_training("obedience", "Obedience")
+    bar = "obedience: segmenter" if compared.verbose else None
+    sets = (compared.real, compared.synthetic, compared.training)
+    return measure_obedience(*sets, settings=compared.settings.segmenter, cache=compared.segmenters, description=bar)
+
+
 FAMILIES: Mapping[str, Family] = {
     "images": measure_images,
     "frechet": measure_frechet,
     "kernel": measure_kernel,
     "manifold": measure_manifold,
     "pairs": measure_pairs,
+    "realism": measure_ultrasound,
+    "obedience": measure_labels,
+    "memorisation": measure_copies,
 }
 """What a report has, in this order; a further family is one line here."""
+
+
+def _without_training(key: str, title: str) -> Findings:
+    reason = "the images that the model was trained on are not known; name their data set (--train)"
+    return Findings(title, [Measured(key, title, left_out=reason)])
 
 
 def _counted(images: ImageSet) -> list[Measured]:
@@ -113,11 +157,6 @@ def _counted(images: ImageSet) -> list[Measured]:
 
 def _draw(rows: list[Measured], measure: str, label: str, path: Path) -> None:
     """The value beside its floors, one panel a max-pool."""
-    places = {
-        "synthetic\nagainst real": ("", BLUE),
-        "floor:\nreal against real": ("floor_", GREY),
-        "floor of as few\nas synthetic": ("floor_same_count_", GREY),
-    }
     known = {row.key: row for row in rows}
     places = {
         "synthetic\nagainst real": ("", BLUE),
