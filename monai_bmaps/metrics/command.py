@@ -65,6 +65,7 @@ def _add_sets(group: Any) -> None:
         help="data set or dataset.json that S was drawn for; default: R",
     )
     group.add_argument("--output", type=Path, required=True, metavar="O", help="folder for the report")
+    group.add_argument("--synthetic-split", choices=_SPLITS, default="all", help="of S, if a data set; default all")
     group.add_argument("--split", choices=_SPLITS, help="of R; default test where it is known, else all")
     group.add_argument("--train-split", choices=_SPLITS, default="training", help="of T; default training")
 
@@ -115,7 +116,14 @@ def read_sets(given: argparse.Namespace) -> tuple[ImageSet, ImageSet, ImageSet |
     labels = given.labels or (given.real if is_data_set(given.real) and (given.real / "labels").is_dir() else None)
     # the groups of synthetic images are those of the items they were drawn for
     drawn = replace(options, group_pattern=None if labels is None else options.group_pattern)
-    synthetic = read_images(given.synthetic, "synthetic", split="all", labels=labels, options=drawn, verbose=verbose)
+    synthetic = read_images(
+        given.synthetic,
+        "synthetic",
+        split=given.synthetic_split if is_data_set(given.synthetic) else None,
+        labels=labels,
+        options=drawn if not is_data_set(given.synthetic) else options,
+        verbose=verbose,
+    )
     fitted = replace(options, size=synthetic.size) if options.size is None else options
     real_options = fitted if is_data_set(given.real) else options
     real = read_images(given.real, "real", split=given.split, options=real_options, verbose=verbose)

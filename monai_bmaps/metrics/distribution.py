@@ -65,8 +65,8 @@ def warnings_of_size(counts: Sequence[int]) -> list[str]:
     for features, place in POOLS.items():
         if fewest <= features:
             found.append(
-                f"Too few images for {place}: {fewest} span at most {max(0, fewest - 1)} of its directions, and the "
-                "Frechet distance mostly measures that. Read it beside its floor only, and look at the kernel distance."
+                f"Too few images for {place}: {fewest} span at most {max(0, fewest - 1)} of its directions. How much "
+                "that adds to the Frechet distance, only the floor tells; the kernel distance is without this bias."
             )
         elif fewest < _FEW * features:
             found.append(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,15 +14,12 @@ from monai_bmaps.metrics.measured import Measured
 from monai_bmaps.pictures import Pixels, colour_labels, side_by_side, to_grey
 from monai_bmaps.transforms import LabelToCondition
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#767676"
 """Okabe and Ito's blue, vermilion and green, https://jfly.uni-koeln.de/color; grey for what is compared with."""
 
 
-def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of this size in inches, drawn without a display.
+def new_figure(width: float, height: float) -> Any:
+    """An empty matplotlib ``Figure`` of this size in inches, drawn without a display.
 
     Raises:
         ImportError: matplotlib is not installed.

@@ -24,6 +24,7 @@ from monai_bmaps.data.split import Split
 from monai_bmaps.geometry import BeamKind, fit_beam
 from monai_bmaps.metrics.image_set import ImageSet, Spacing
 from monai_bmaps.metrics.picture_folder import GREY_OR_COLOUR, read_pictures
+from monai_bmaps.provenance import condition_digest, read_record
 from monai_bmaps.transforms import DrawingFrames, TrainingFrames
 from monai_bmaps.transforms.frame import LoadFrame, LoadFramed
 from monai_bmaps.transforms.pipelines import FitInsided
@@ -87,7 +88,9 @@ def read_images(
     if is_data_set(path):
         return _read_data_set(path, name, split, options, verbose)
     images = read_pictures(path, name, options.size, group_pattern=options.group_pattern, verbose=verbose)
-    return images if labels is None else with_conditions(images, labels, options, verbose=verbose)
+    if labels is None:
+        return images
+    return with_conditions(images, labels, options, digests=_digests(path, images), verbose=verbose)
 
 
 def is_data_set(path: Path) -> bool:
@@ -96,7 +99,12 @@ def is_data_set(path: Path) -> bool:
 
 
 def with_conditions(
-    images: ImageSet, labels: str | Path, options: ReadingOptions | None = None, *, verbose: bool = False
+    images: ImageSet,
+    labels: str | Path,
+    options: ReadingOptions | None = None,
+    *,
+    digests: Mapping[str, str] | None = None,
+    verbose: bool = False,
 ) -> ImageSet:
     """The images with labels, depth, beam, spacing and patient of the items that they were drawn for.
 
@@ -104,6 +112,8 @@ def with_conditions(
         images: each named as an item, perhaps with ``_1``, ``_2``, ... behind it, or with the label's file in its PNG.
         labels: data set, ``dataset.json`` or folder of label maps.
         options: how the items' maps are fitted into the images' grid.
+        digests: of the condition that images were drawn for, by the image's name, where it is known
+            (:func:`~monai_bmaps.provenance.condition_digest`); a difference becomes a note of the set.
         verbose: show a progress bar.
 
     Raises:
@@ -114,26 +124,57 @@ def with_conditions(
     known = {entry["name"]: entry for entry in items} | {
         stem_of(Path(entry["label"])): entry for entry in items if "label" in entry
     }
-    matched = [known.get(item) or known.get(item.rpartition("_")[0]) for item in images.items]
-    missing = [name for name, item in zip(images.names, matched, strict=True) if item is None]
+    found = [known.get(item) or known.get(item.rpartition("_")[0]) for item in images.items]
+    missing = [name for name, item in zip(images.names, found, strict=True) if item is None]
     if missing:
         raise ValueError(
             f"{len(missing)} of {len(images)} {images.name} images have no item in {labels}, for example "
             f"{', '.join(missing[:3])}; give the labels they were drawn for, or leave --labels out"
         )
+    matched = [item for item in found if item is not None]
     chain = _drawing_chain(items, classes, replace(options, size=images.size))
     prepared: dict[str, dict[str, Any]] = {}
     for item in tqdm(matched, desc=f"labels of {images.name} images", disable=not verbose):
-        if item is not None and item["name"] not in prepared:
-            prepared[item["name"]] = _maps_of(chain(item), item)
-    maps = [prepared[item["name"]] for item in matched if item is not None]
+        if item["name"] not in prepared:
+            maps = chain(item)
+            prepared[item["name"]] = {**_maps_of(maps, item), "digest": _digest(maps)}
+    conditions = [prepared[item["name"]] for item in matched]
+    own = {name: condition["digest"] for name, condition in zip(images.names, conditions, strict=True)}
     return replace(
         images,
-        items=tuple(item["name"] for item in matched if item is not None),
-        groups=tuple(str(item.get("group", item.get("patient", item["name"]))) for item in matched if item is not None),
+        items=tuple(item["name"] for item in matched),
+        groups=tuple(str(item.get("group", item.get("patient", item["name"]))) for item in matched),
         classes=classes,
-        **_stacked(maps),
+        notes=(*images.notes, *_differences(own, digests or {}, Path(labels))),
+        **_stacked(conditions),
     )
+
+
+def _digests(folder: Path, images: ImageSet) -> dict[str, str]:
+    """What each PNG says it was drawn for, unless another image went into it."""
+    records = {name: read_record(folder / f"{name}.png") or {} for name in images.names}
+    return {
+        name: record["Condition"]
+        for name, record in records.items()
+        if "Condition" in record and record.get("Strength", "None") == "None"
+    }
+
+
+def _digest(maps: Item) -> str | None:
+    """Digest of a condition, ``None`` of maps that no bundle draws for."""
+    known = {key: maps[key] for key in ("seg", "depth") if key in maps}
+    return condition_digest(known) if len(known) > 1 else None
+
+
+def _differences(own: Mapping[str, str | None], digests: Mapping[str, str], labels: Path) -> list[str]:
+    """A note where images were drawn for something else than these labels give."""
+    others = [name for name, digest in own.items() if digest and digests.get(name, digest) != digest]
+    if not others:
+        return []
+    return [
+        f"{len(others)} of {len(own)} images say that they were drawn for another condition than the labels in "
+        f"{labels.name} give, for example {others[0]}; check --labels and --crop-to-beam"
+    ]
 
 
 def _read_data_set(
