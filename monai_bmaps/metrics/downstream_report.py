@@ -21,7 +21,6 @@ from monai_bmaps.metrics.keys import key_of
 from monai_bmaps.metrics.measured import Measured
 
 _NAMES = {"real": "real only", "synthetic": "synthetic only", "both": "real + synthetic"}
-_DIFFERENCE = "real + synthetic minus real only"
 _COLOURS = {"real": BLUE, "synthetic": ORANGE, "both": GREEN}
 _NOTES = [
     "Intervals are bootstrap intervals over held-out patients of the mean over seeds; the spread over seeds is the "
