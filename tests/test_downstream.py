@@ -176,7 +176,12 @@ def test_the_report_names_every_setting_and_gain(
 ) -> None:
     write_report(run_cells(*sets, run, plan=QUICK), sets[0], {"seeds": [0, 1]}, tmp_path)
     page = (tmp_path / "report.md").read_text()
-    for name in ("real only, 50% of the real patients", "synthetic only", "gain at 100%", "left atrium"):
+    for name in (
+        "real only, 50% of the real patients",
+        "synthetic only",
+        "real + synthetic minus real only, 100%",
+        "left atrium",
+    ):
         assert name in page
     content = json.loads((tmp_path / "report.json").read_text())
     assert {f"gain_dice_0_5_{key}" for key in KEYS} < set(content["measured"])

@@ -186,10 +186,17 @@ def _page(found: Findings, results: Sequence[CellResult], real: ImageSet) -> str
     names = ["mean", *real.classes]
     lines = [f"# {found.title}", "", f"On {len(real)} held-out real images of {len(set(real.groups))} patients."]
     for measure, title in (("dice", "Dice"), ("hausdorff", f"Hausdorff-95 ({results[0].unit})")):
-        lines += ["", f"| {title}: mean ± SD over seeds | {' | '.join(names)} |", "| --- " * (len(names) + 1) + "|"]
+        lines += [
+            "",
+            f"| {title}: mean ± SD over seeds (95 % interval over patients) | {' | '.join(names)} |",
+            "| --- " * (len(names) + 1) + "|",
+        ]
         heads = {f"{measure}_{_key(setting)}": _named(setting) for setting in settings}
         shares = sorted({share for arm, share in settings if arm == "both"})
-        heads |= {f"gain_{measure}_{key_of(f'{share:g}')}": f"gain at {share:.0%}" for share in shares}
+        heads |= {
+            f"gain_{measure}_{key_of(f'{share:g}')}": f"real + synthetic minus real only, {share:.0%}"
+            for share in shares
+        }
         for head, name in heads.items():
             keys = [head if structure == "mean" else f"{head}_{key_of(structure)}" for structure in names]
             if head in rows:
@@ -222,7 +229,10 @@ def _draw(results: Sequence[CellResult], path: Path) -> None:
             means = _values(results, setting, measure).nanmean(2).nanmean(1).numpy()
             axis.plot(np.full(len(means), place), means, "o", color=_COLOURS[setting[0]], alpha=0.7)
             axis.hlines(means.mean(), place - 0.25, place + 0.25, color=_COLOURS[setting[0]], linewidth=2)
-        ticks = [_NAMES[arm] + ("" if arm == "synthetic" else f"\n{share:.0%}") for arm, share in settings]
+        ticks = [
+            _NAMES[arm].replace(" ", "\n", 1) + ("" if arm == "synthetic" else f"\n{share:.0%}")
+            for arm, share in settings
+        ]
         axis.set_xticks(range(len(settings)), ticks, fontsize=8)
         axis.set(ylabel=label, xlim=(-0.5, len(settings) - 0.5))
         axis.grid(axis="y", alpha=0.3)
