@@ -325,9 +325,9 @@ def test_copies_and_obedience_need_the_training_images(stem: Path) -> None:
 
 
 def test_copies_are_sought_in_pixels_and_in_features(stem: Path) -> None:
-    training = a_set("training", 12, 2)
+    training = a_set("training", 20, 2)
     training = replace(training, groups=tuple(f"other {group}" for group in training.groups))
-    sets = a_set("real", 12, 0), a_set("synthetic", 6, 1), training
+    sets = a_set("real", 20, 0), a_set("synthetic", 4, 1), training
     settings = Settings(stem=stem, resamplings=3)
     report = compare(*sets, settings=settings, skip=["pairs", "realism", "obedience"])
     keys = {row.key.rsplit("_", 1)[1] for row in report["memorisation"].rows}
