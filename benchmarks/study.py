@@ -36,11 +36,15 @@ VARIANTS = {"heart": 4, "thyroid": 2, "convex": 1}
 MEASURES = {
     "max-pool 1": ("frechet", "max_pool_1"),
     "max-pool 2": ("frechet", "max_pool_2"),
-    "floor 1": ("frechet", "floor_same_count_max_pool_1"),
-    "floor 2": ("frechet", "floor_same_count_max_pool_2"),
+    "floor 1": ("frechet", "floor_max_pool_1"),
+    "floor 2": ("frechet", "floor_max_pool_2"),
+    "precision": ("manifold", "precision_max_pool_2"),
+    "recall": ("manifold", "recall_max_pool_2"),
     "LPIPS": ("pairs", "lpips"),
     "SSIM": ("pairs", "ssim"),
     "PSNR": ("pairs", "psnr"),
+    "Dice": ("obedience", "dice_synthetic"),
+    "flagged": ("memorisation", "flagged_pixel"),
 }
 """Columns of the table: family and key of a report.json."""
 
