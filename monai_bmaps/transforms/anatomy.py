@@ -2,13 +2,16 @@
 
 :class:`RandBeamDeform` moves everything, fan and depth map too, since an image must move as a whole. A label map that
 an image is still to be drawn for need not: here anatomy alone moves, by the same kind of field, and the beam stays
-true. What is refused: structures pushed out of the sector, torn into more pieces, or much changed in area.
+true. What is refused: structures pushed out of the sector, torn into more pieces, much changed in area, or with a
+straight end where the sector's edge cut them off, which no longer lies there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+import math
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -30,6 +33,8 @@ class Plausible:
     Args:
         max_lost: greatest share of a structure's area inside the sector that may leave it, in [0, 1].
         max_area_factor: greatest factor by which its area inside the sector may grow or shrink, at least 1.
+        max_cut: how much of its outline may be where the sector's edge had cut it off: a share of the circumference of
+            a circle of its area, at least 0.
 
     Raises:
         ValueError: an argument outside its range.
@@ -37,15 +42,18 @@ class Plausible:
 
     max_lost: float = 0.1
     max_area_factor: float = 1.6
+    max_cut: float = 0.1
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.max_lost <= 1.0:
             raise ValueError(f"max_lost must lie in [0, 1], got {self.max_lost}; 1 lets anatomy leave the sector")
         if not self.max_area_factor >= 1.0:
             raise ValueError(f"max_area_factor must be at least 1, got {self.max_area_factor}; infinity allows any")
+        if not self.max_cut >= 0.0:
+            raise ValueError(f"max_cut must be at least 0, got {self.max_cut}; infinity lets cuts show")
 
     def refusal(
-        self, before: torch.Tensor, after: torch.Tensor, inside: torch.Tensor, stretch: torch.Tensor
+        self, before: torch.Tensor, after: torch.Tensor, inside: torch.Tensor, shown: torch.Tensor
     ) -> str | None:
         """Why the deformed labels are not plausible, ``None`` if they are.
 
@@ -53,18 +61,23 @@ class Plausible:
             before: label map ``(H, W)``.
             after: the label map deformed, ``(H, W)``, not yet cut to the sector.
             inside: ``(H, W)``, true inside the sector.
-            stretch: ``(H, W)``, the area of ``before`` that each pixel of ``after`` shows.
+            shown: ``(H, W)``, how much of ``before`` inside the sector each pixel of ``after`` shows, in pixels; 0
+                where it shows what is beyond.
         """
+        beside_unseen = _grown(inside & (shown == 0) & (after == 0))
         for label in torch.unique(before[inside]).tolist():
             if label == 0:
                 continue
             was, now = (before == label) & inside, (after == label) & inside
             area, new_area = int(was.sum()), int(now.sum())
-            lost = 1.0 - float(stretch[now].sum()) / area
+            lost = 1.0 - float(shown[now].sum()) / area
             if lost > self.max_lost:
                 return f"{lost:.0%} of label {label:g} leave the sector"
             if not area <= self.max_area_factor * new_area <= self.max_area_factor**2 * area:
                 return f"label {label:g} has {new_area / area:.2f} of its area"
+            cut = int((now & beside_unseen).sum()) / (2 * math.sqrt(math.pi * new_area))
+            if cut > self.max_cut:
+                return f"a cut shows along {cut:.0%} of label {label:g}"
             if pieces(now) > pieces(was):
                 return f"label {label:g} falls into {pieces(now)} pieces"
         return None
@@ -73,14 +86,16 @@ class Plausible:
 class RandAnatomyDeform(RandomizableTransform):  # type: ignore[misc]
     """Deform a label map inside its sector, which stays.
 
-    Fields are drawn until the anatomy is :class:`Plausible`. If none of ``attempts`` is, the label map stays as it was:
-    that anatomy is plausible for certain. Labels outside the sector are dropped. Not invertible.
+    Fields are drawn until the anatomy is :class:`Plausible`, each a little weaker than the one before: anatomy that
+    fills its sector allows small changes only. If none of ``attempts`` is plausible, the label map stays as it was.
+    Labels outside the sector are dropped. Not invertible.
 
     Args:
-        deform: what to draw fields from; ``None`` is ``RandBeamDeform(scale=(0.85, 1.15))``. Its ``prob`` counts too.
+        deform: what to draw fields from; ``None`` is ``RandBeamDeform(scale=(0.9, 1.15))``.
         max_lost: see :class:`Plausible`.
         max_area_factor: see there.
-        attempts: how many fields to draw at most, at least 1.
+        max_cut: see there.
+        attempts: how many fields to draw at most, at least 1; the k-th moves by ``1 - k / attempts`` of what was drawn.
         beam: where the sound goes, in the label maps' pixels, for calls without a sector.
         prob: of deforming at all.
 
@@ -102,17 +117,21 @@ class RandAnatomyDeform(RandomizableTransform):  # type: ignore[misc]
         deform: RandBeamDeform | None = None,
         max_lost: float = 0.1,
         max_area_factor: float = 1.6,
+        max_cut: float = 0.1,
         attempts: int = 10,
         beam: AnyBeam | None = None,
         prob: float = 1.0,
     ) -> None:
         RandomizableTransform.__init__(self, check_probability(prob))
         if attempts < 1:
-            raise ValueError(f"attempts must be at least 1, got {attempts}; 10 is enough for the default field")
-        self.deform = deform or RandBeamDeform(scale=(0.85, 1.15))
-        self.plausible = Plausible(max_lost, max_area_factor)
+            raise ValueError(f"attempts must be at least 1, got {attempts}; 10 reach a tenth of the field")
+        if deform is not None and deform.prob != 1.0:
+            raise ValueError(f"deform must have prob=1, got {deform.prob}; give the probability as prob=... here")
+        self.deform = deform or RandBeamDeform(scale=(0.9, 1.15))
+        self.plausible = Plausible(max_lost, max_area_factor, max_cut)
         self.attempts, self.beam = attempts, beam
-        self.refusals: tuple[str, ...] = ()
+        self.refusals: tuple[str | None, ...] = ()
+        self.strength = 1.0
 
     def set_random_state(
         self, seed: int | None = None, state: np.random.RandomState | None = None
@@ -125,13 +144,8 @@ class RandAnatomyDeform(RandomizableTransform):  # type: ignore[misc]
     def randomize(self, data: tuple[torch.Tensor, torch.Tensor]) -> None:
         """Draw a field for a label map ``(1, H, W)`` and its sector; ``refusals`` says what was drawn in vain."""
         super().randomize(None)
-        refusals: list[str] = []
-        while self._do_transform and len(refusals) < self.attempts:
-            self.deform.randomize()
-            if (refusal := self._refusal(*data)) is None:
-                break
-            refusals.append(refusal)
-        self.refusals = tuple(refusals)
+        refusals = self._refusals(*data) if self._do_transform else iter(())
+        self.refusals = tuple(takewhile(lambda refusal: refusal is not None, refusals))
 
     def __call__(self, label: torch.Tensor, sector: Any = None, randomize: bool = True) -> torch.Tensor:
         """Deform a label map.
@@ -153,15 +167,27 @@ class RandAnatomyDeform(RandomizableTransform):  # type: ignore[misc]
             self.randomize((label, inside))
         if not self._do_transform or len(self.refusals) == self.attempts:
             return label
-        moved = self.deform(torch.as_tensor(label), "nearest", randomize=False).as_subclass(torch.Tensor)
-        out: torch.Tensor = convert_to_dst_type(torch.where(inside.to(moved.device), moved, 0), dst=label)[0]
+        plain = torch.as_tensor(label).as_subclass(torch.Tensor)[0].cpu()
+        seen = inside[0].cpu()
+        moved = torch.where(seen, _read(plain, self._positions(label)), 0)
+        out: torch.Tensor = convert_to_dst_type(moved[None], dst=label)[0]
         return out
 
-    def _refusal(self, label: torch.Tensor, inside: torch.Tensor) -> str | None:
-        label = torch.as_tensor(label)
-        moved = self.deform(label, "nearest", randomize=False)
-        before, after, seen = (x.as_subclass(torch.Tensor)[0].cpu() for x in (label, moved, inside))
-        return self.plausible.refusal(before, after, seen, self.deform.stretch(label))
+    def _positions(self, label: torch.Tensor) -> torch.Tensor:
+        """Where each pixel reads: the field drawn last, at its strength."""
+        drawn = self.deform.positions(torch.as_tensor(label))
+        still = torch.meshgrid(*(torch.arange(n, dtype=drawn.dtype) for n in drawn.shape[1:]), indexing="ij")
+        return torch.lerp(torch.stack(still), drawn, self.strength)
+
+    def _refusals(self, label: torch.Tensor, inside: torch.Tensor) -> Iterator[str | None]:
+        """Fields one after another: why each is refused."""
+        before, seen = torch.as_tensor(label).as_subclass(torch.Tensor)[0].cpu(), inside[0].cpu()
+        for attempt in range(self.attempts):
+            self.deform.randomize()
+            self.strength = 1.0 - attempt / self.attempts
+            positions = self._positions(label)
+            shown = torch.where(_read(seen, positions), stretch(positions), 0.0)
+            yield self.plausible.refusal(before, _read(before, positions), seen, shown)
 
 
 class RandAnatomyDeformd(Randomizable, MapTransform):  # type: ignore[misc]
@@ -175,6 +201,7 @@ class RandAnatomyDeformd(Randomizable, MapTransform):  # type: ignore[misc]
         deform: and the following: see :class:`RandAnatomyDeform`.
         max_lost: see there.
         max_area_factor: see there.
+        max_cut: see there.
         attempts: see there.
         beam: see there.
         image_key: an image would show the anatomy that was: an item that has one is refused. ``None`` lets it pass,
@@ -198,6 +225,7 @@ class RandAnatomyDeformd(Randomizable, MapTransform):  # type: ignore[misc]
         deform: RandBeamDeform | None = None,
         max_lost: float = 0.1,
         max_area_factor: float = 1.6,
+        max_cut: float = 0.1,
         attempts: int = 10,
         beam: AnyBeam | None = None,
         image_key: str | None = "image",
@@ -210,7 +238,7 @@ class RandAnatomyDeformd(Randomizable, MapTransform):  # type: ignore[misc]
         MapTransform.__init__(self, keys, allow_missing_keys)
         self.image_key = image_key
         self.fields = FieldKeys(depth_key, sector_key, beam_key)
-        self.anatomy = RandAnatomyDeform(deform, max_lost, max_area_factor, attempts, beam, prob)
+        self.anatomy = RandAnatomyDeform(deform, max_lost, max_area_factor, max_cut, attempts, beam, prob)
 
     def set_random_state(
         self, seed: int | None = None, state: np.random.RandomState | None = None
@@ -247,6 +275,13 @@ def check_labels(label: torch.Tensor) -> None:
         raise ValueError(f"labels must be whole numbers from 0, got {known}; resize label maps with mode='nearest'")
 
 
+def stretch(positions: torch.Tensor) -> torch.Tensor:
+    """Area, in pixels, between the positions ``(2, H, W)`` that neighbouring pixels read: ``(H, W)``."""
+    (row_down, row_right), (column_down, column_right) = (torch.gradient(axis) for axis in positions)
+    area: torch.Tensor = (row_down * column_right - row_right * column_down).abs()
+    return area
+
+
 def pieces(mask: torch.Tensor, least: float = _SPECK) -> int:
     """How many 8-connected pieces a mask ``(H, W)`` has that hold more than a share of its area."""
     parents: list[int] = []
@@ -268,6 +303,19 @@ def pieces(mask: torch.Tensor, least: float = _SPECK) -> int:
         root = _root(parents, name)
         total[root] = total.get(root, 0) + area
     return sum(area > least * sum(areas) for area in total.values())
+
+
+def _read(values: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    """Values ``(H, W)`` at the pixels nearest to positions; 0 beyond the edges."""
+    rows, columns = (torch.round(axis).long() for axis in positions)
+    height, width = values.shape
+    known = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+    return torch.where(known, values[rows.clamp(0, height - 1), columns.clamp(0, width - 1)], 0).to(values.dtype)
+
+
+def _grown(mask: torch.Tensor) -> torch.Tensor:
+    """A mask ``(H, W)`` and the pixels beside it."""
+    return torch.nn.functional.max_pool2d(mask[None, None].float(), 3, 1, 1)[0, 0] > 0
 
 
 def _root(parents: list[int], name: int) -> int:

@@ -147,19 +147,14 @@ class RandBeamDeform(RandomizableTransform):  # type: ignore[misc]
         positions: torch.Tensor = moved[:2] + centre
         return positions
 
-    def stretch(self, img: torch.Tensor) -> torch.Tensor:
-        """How much of an image ``(C, H, W)`` each output pixel shows by the field drawn last: pixels, ``(H, W)``."""
-        (row_row, row_column), (column_row, column_column) = (
-            torch.gradient(positions) for positions in self.coordinates(img.shape[-2:], _spacing(img))
-        )
-        area: torch.Tensor = (row_row * column_column - row_column * column_row).abs()
-        return area
+    def positions(self, img: torch.Tensor) -> torch.Tensor:
+        """As :meth:`coordinates`, for an image ``(C, H, W)`` and the spacing that it states."""
+        spacing = img.pixdim[:2].tolist() if isinstance(img, MetaTensor) else (1.0, 1.0)
+        return self.coordinates(img.shape[-2:], spacing)
 
     def _grid(self, img: torch.Tensor) -> torch.Tensor:
         """Positions relative to the image's centre, as ``Resample`` takes them."""
-        size = img.shape[-2:]
-        centre = torch.tensor([[[0.5 * (length - 1)]] for length in size])
-        return self.coordinates(size, _spacing(img)) - centre
+        return self.positions(img) - torch.tensor([[[0.5 * (length - 1)]] for length in img.shape[-2:]])
 
     def _inverse(self, size: tuple[int, int], spacing: Sequence[float]) -> torch.Tensor:
         """``A^-1 (x - t)`` in pixels, (3, 3)."""
@@ -271,12 +266,6 @@ def deformations(
     for k in range(count):
         draw = np.random.SeedSequence((seed, k)).generate_state(1)
         yield transform.set_random_state(seed=int(draw[0]))(item)
-
-
-def _spacing(img: torch.Tensor) -> Sequence[float]:
-    """Distance between rows and between columns, as far as the image tells."""
-    spacing: Sequence[float] = img.pixdim[:2].tolist() if isinstance(img, MetaTensor) else (1.0, 1.0)
-    return spacing
 
 
 def _spline(size: tuple[int, int], control: np.ndarray[Any, Any]) -> torch.Tensor:
