@@ -148,6 +148,13 @@ def test_type_and_range_are_the_inputs(dtype: torch.dtype) -> None:
         assert not torch.equal(out, whole)
 
 
+def test_whole_numbers_are_rounded_not_cut() -> None:
+    grey = DepthAttenuation(-6.0, dynamic_range_db=60.0, value_range=(0, 255))  # 25.5 grey levels at full depth
+    depth = torch.tensor([[[0.98, 0.99]]])
+    assert grey(torch.full((1, 1, 2), 10, dtype=torch.uint8), depth).tolist() == [[[35, 35]]]
+    assert grey(torch.full((1, 1, 2), 10, dtype=torch.uint8), depth * 0.97).tolist() == [[[34, 34]]]
+
+
 def test_arrays_stay_arrays_and_three_dimensions_are_fine() -> None:
     volume = np.zeros((2, 5, 6, 7), dtype=np.float32)
     depth = np.linspace(0.1, 1, 5, dtype=np.float32)[:, None, None] * np.ones((1, 6, 7), np.float32)
