@@ -27,7 +27,7 @@ ALLOWED = {
     "acceleration": {"types"},
     "ranks": {"types"},
     "inferers": {*_CORE, "acceleration", "schedulers"},
-    "transforms": {"geometry", "types"},
+    "transforms": {*_CORE, "geometry", "inferers", "schedulers"},
     "pictures": {"types"},
     "metrics": {"data", "files", "geometry", "pictures", "provenance", "transforms", "types"},
     "evaluation": {"files", "metrics", "pictures", "types"},

@@ -1,4 +1,4 @@
-"""``python -m monai_bmaps.figures b-maps | forward | reverse | panels --output PICTURE``."""
+"""``python -m monai_bmaps.figures b-maps | forward | reverse | panels | augmentation --output PICTURE``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import nn
 
 from monai_bmaps.data.phantoms import convex_beam, heart_beam, heart_labels, thyroid_beam, thyroid_labels
 from monai_bmaps.data.speckle import speckle_image
-from monai_bmaps.figures import draw_b_maps, draw_forward, draw_panels, draw_reverse, reverse_row
+from monai_bmaps.figures import draw_augmentation, draw_b_maps, draw_forward, draw_panels, draw_reverse, reverse_row
 from monai_bmaps.figures.panels import common_names
 from monai_bmaps.geometry import Beam, SectorBeam
 from monai_bmaps.pictures import Pixels
@@ -22,6 +22,7 @@ from monai_bmaps.training import load_weights
 from monai_bmaps.transforms import TrainingFrames
 
 SIZE = (128, 128)
+KINDS = dict.fromkeys(("b-maps", "forward"), ("heart", "thyroid", "convex")) | {"augmentation": ("heart", "thyroid")}
 BUNDLE = Path("bundles") / "cardiac_bmap_sdm"
 
 
@@ -45,12 +46,13 @@ def _parser() -> argparse.ArgumentParser:
         ("forward", _forward, "a frame on its way into noise, with and without B-maps"),
         ("reverse", _reverse, "an image on its way out of noise"),
         ("panels", _panels, "images of several folders beside each other"),
+        ("augmentation", _augmentation, "a frame and its labels as augmentation changes them"),
     ):
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("--output", type=Path, required=True, help="the picture (.png, .pdf, .svg)")
         command.set_defaults(draw=draw)
-        if name in ("b-maps", "forward"):
-            command.add_argument("--kind", choices=("heart", "thyroid", "convex"), default="heart", help="phantom")
+        if name in ("b-maps", "forward", "augmentation"):
+            command.add_argument("--kind", choices=KINDS[name], default="heart", help="phantom")
         if name == "forward":
             command.add_argument("--image", type=Path, help="a frame instead of the phantom")
             command.add_argument("--sector", type=Path, help="its field-of-view mask, 1 inside")
@@ -96,10 +98,20 @@ def _forward(chosen: argparse.Namespace) -> None:
         image, depth, sector = (item[key][0].as_tensor() for key in ("image", "depth", "sector"))
         return draw_forward(chosen.output, image, depth, sector > 0.5)
     beam = _beam(chosen.kind)
+    return draw_forward(chosen.output, _phantom(beam)[0], beam.depth_map(SIZE), beam.mask(SIZE))
+
+
+def _phantom(beam: Beam) -> tuple[torch.Tensor, torch.Tensor]:
+    """A frame in [-1, 1] and its labels."""
     kind = "heart" if isinstance(beam, SectorBeam) else "thyroid"
     labels = heart_labels(SIZE, beam=beam) if isinstance(beam, SectorBeam) else thyroid_labels(SIZE)
     frame = speckle_image(labels, beam, kind=kind, generator=torch.Generator().manual_seed(0))
-    return draw_forward(chosen.output, frame * 2 - 1, beam.depth_map(SIZE), beam.mask(SIZE))
+    return frame * 2 - 1, labels
+
+
+def _augmentation(chosen: argparse.Namespace) -> None:
+    beam = _beam(chosen.kind)
+    draw_augmentation(chosen.output, *_phantom(beam), beam)
 
 
 def _reverse(chosen: argparse.Namespace) -> None:

@@ -1,5 +1,21 @@
-"""MONAI transforms: frames and label maps with rows in depth, depth maps, conditioning channels, deformations."""
+"""MONAI transforms: frames and label maps with rows in depth, depth maps, conditioning channels, augmentation."""
 
+from monai_bmaps.transforms.anatomy import (
+    RandAnatomyDeform,
+    RandAnatomyDeformD,
+    RandAnatomyDeformd,
+    RandAnatomyDeformDict,
+)
+from monai_bmaps.transforms.attenuation import (
+    DepthAttenuation,
+    DepthAttenuationD,
+    DepthAttenuationd,
+    DepthAttenuationDict,
+    RandDepthAttenuation,
+    RandDepthAttenuationD,
+    RandDepthAttenuationd,
+    RandDepthAttenuationDict,
+)
 from monai_bmaps.transforms.beam import BeamDepth, BeamDepthD, BeamDepthd, BeamDepthDict
 from monai_bmaps.transforms.condition import (
     LabelToCondition,
@@ -15,6 +31,7 @@ from monai_bmaps.transforms.deform import (
     deformations,
 )
 from monai_bmaps.transforms.frame import LoadFrame, LoadFrameD, LoadFramed, LoadFrameDict
+from monai_bmaps.transforms.noise import RandBMapNoise, RandBMapNoiseD, RandBMapNoised, RandBMapNoiseDict
 from monai_bmaps.transforms.pipelines import DrawingFrames, TrainingFrames
 
 __all__ = [
@@ -22,6 +39,10 @@ __all__ = [
     "BeamDepthD",
     "BeamDepthDict",
     "BeamDepthd",
+    "DepthAttenuation",
+    "DepthAttenuationD",
+    "DepthAttenuationDict",
+    "DepthAttenuationd",
     "DrawingFrames",
     "LabelToCondition",
     "LabelToConditionD",
@@ -31,10 +52,22 @@ __all__ = [
     "LoadFrameD",
     "LoadFrameDict",
     "LoadFramed",
+    "RandAnatomyDeform",
+    "RandAnatomyDeformD",
+    "RandAnatomyDeformDict",
+    "RandAnatomyDeformd",
+    "RandBMapNoise",
+    "RandBMapNoiseD",
+    "RandBMapNoiseDict",
+    "RandBMapNoised",
     "RandBeamDeform",
     "RandBeamDeformD",
     "RandBeamDeformDict",
     "RandBeamDeformd",
+    "RandDepthAttenuation",
+    "RandDepthAttenuationD",
+    "RandDepthAttenuationDict",
+    "RandDepthAttenuationd",
     "TrainingFrames",
     "deformations",
 ]

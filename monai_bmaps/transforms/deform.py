@@ -21,7 +21,7 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import AffineGrid, MapTransform, Randomizable, RandomizableTransform, Resample
 from monai.transforms.utils import create_grid
-from monai.utils import TransformBackends, ensure_tuple_rep
+from monai.utils import TransformBackends, convert_to_dst_type, ensure_tuple_rep
 
 Mode: TypeAlias = Literal["bilinear", "nearest"]
 
@@ -114,8 +114,8 @@ class RandBeamDeform(RandomizableTransform):  # type: ignore[misc]
             self.randomize()
         if not self._do_transform:
             return img
-        moved: torch.Tensor = self._resample(img, self._grid(img), mode=mode)
-        return moved.to(img.dtype) if mode == "nearest" else moved
+        moved = self._resample(img, self._grid(img), mode=mode).as_subclass(torch.Tensor)
+        return _as_given(moved.to(img.dtype) if mode == "nearest" else moved, img)
 
     def depth(self, depth: torch.Tensor, sector: torch.Tensor | None = None) -> torch.Tensor:
         """Move a depth map by the field drawn last; see :meth:`coordinates`.
@@ -133,8 +133,7 @@ class RandBeamDeform(RandomizableTransform):  # type: ignore[misc]
         weight = self(inside, randomize=False)
         kept = self(inside, "nearest", randomize=False) > 0
         values = self(depth.as_subclass(torch.Tensor) * inside, randomize=False)
-        moved = torch.where(kept, values / weight.clamp_min(1e-6), 0.0).clamp(0.0, 1.0)
-        return MetaTensor(moved, meta=depth.meta) if isinstance(depth, MetaTensor) else moved
+        return _as_given(torch.where(kept, values / weight.clamp_min(1e-6), 0.0).clamp(0.0, 1.0), depth)
 
     def coordinates(self, shape: Sequence[int], spacing: Sequence[float] = (1.0, 1.0)) -> torch.Tensor:
         """Where the field drawn last reads each output pixel: row and column positions ``(2, H, W)``, float64."""
@@ -144,14 +143,17 @@ class RandBeamDeform(RandomizableTransform):  # type: ignore[misc]
             grid[axis] += _spline(size, self._control[axis]) * length
         moved, _ = AffineGrid(affine=self._inverse(size, spacing), dtype=np.float64)(grid=grid)
         centre = torch.tensor([[[0.5 * (length - 1)]] for length in size], dtype=torch.float64)
-        positions: torch.Tensor = moved[:2] + centre
+        positions: torch.Tensor = moved[:2].as_subclass(torch.Tensor) + centre
         return positions
+
+    def positions(self, img: torch.Tensor) -> torch.Tensor:
+        """As :meth:`coordinates`, for an image ``(C, H, W)`` and the spacing that it states."""
+        spacing = img.pixdim[:2].tolist() if isinstance(img, MetaTensor) else (1.0, 1.0)
+        return self.coordinates(img.shape[-2:], spacing)
 
     def _grid(self, img: torch.Tensor) -> torch.Tensor:
         """Positions relative to the image's centre, as ``Resample`` takes them."""
-        size = img.shape[-2:]
-        spacing = img.pixdim[:2].tolist() if isinstance(img, MetaTensor) else (1.0, 1.0)
-        return self.coordinates(size, spacing) - torch.tensor([[[0.5 * (length - 1)]] for length in size])
+        return self.positions(img) - torch.tensor([[[0.5 * (length - 1)]] for length in img.shape[-2:]])
 
     def _inverse(self, size: tuple[int, int], spacing: Sequence[float]) -> torch.Tensor:
         """``A^-1 (x - t)`` in pixels, (3, 3)."""
@@ -263,6 +265,12 @@ def deformations(
     for k in range(count):
         draw = np.random.SeedSequence((seed, k)).generate_state(1)
         yield transform.set_random_state(seed=int(draw[0]))(item)
+
+
+def _as_given(moved: torch.Tensor, img: torch.Tensor) -> torch.Tensor:
+    """With the image's metadata and the record of what was done to it, so that neighbours can still be undone."""
+    out: torch.Tensor = convert_to_dst_type(moved, dst=img, dtype=moved.dtype)[0]
+    return out
 
 
 def _spline(size: tuple[int, int], control: np.ndarray[Any, Any]) -> torch.Tensor:
