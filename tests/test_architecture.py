@@ -27,7 +27,7 @@ ALLOWED = {
     "acceleration": {"types"},
     "ranks": {"types"},
     "inferers": {*_CORE, "acceleration", "schedulers"},
-    "transforms": {"geometry", "types"},
+    "transforms": {"geometry", "inferers", "model_card", "types"},
     "pictures": {"types"},
     "metrics": {"pictures", "types"},
     "evaluation": {"files", "metrics", "pictures", "types"},

@@ -1,4 +1,4 @@
-"""MONAI transforms: frames and label maps with rows in depth, depth maps, conditioning channels, deformations."""
+"""MONAI transforms: frames and label maps with rows in depth, depth maps, conditions, deformations, synthesis."""
 
 from monai_bmaps.transforms.beam import BeamDepth, BeamDepthD, BeamDepthd, BeamDepthDict
 from monai_bmaps.transforms.condition import (
@@ -16,8 +16,26 @@ from monai_bmaps.transforms.deform import (
 )
 from monai_bmaps.transforms.frame import LoadFrame, LoadFrameD, LoadFramed, LoadFrameDict
 from monai_bmaps.transforms.pipelines import DrawingFrames, TrainingFrames
+from monai_bmaps.transforms.synthesis import (
+    RandBMapSynthesis,
+    RandBMapSynthesisD,
+    RandBMapSynthesisd,
+    RandBMapSynthesisDict,
+)
+from monai_bmaps.transforms.synthesis_batch import (
+    BMapSynthesisMix,
+    BMapSynthesisMixD,
+    BMapSynthesisMixd,
+    BMapSynthesisMixDict,
+    SynthesisMixPrepareBatch,
+)
+from monai_bmaps.transforms.synthesis_model import SynthesisModel
 
 __all__ = [
+    "BMapSynthesisMix",
+    "BMapSynthesisMixD",
+    "BMapSynthesisMixDict",
+    "BMapSynthesisMixd",
     "BeamDepth",
     "BeamDepthD",
     "BeamDepthDict",
@@ -31,10 +49,16 @@ __all__ = [
     "LoadFrameD",
     "LoadFrameDict",
     "LoadFramed",
+    "RandBMapSynthesis",
+    "RandBMapSynthesisD",
+    "RandBMapSynthesisDict",
+    "RandBMapSynthesisd",
     "RandBeamDeform",
     "RandBeamDeformD",
     "RandBeamDeformDict",
     "RandBeamDeformd",
+    "SynthesisMixPrepareBatch",
+    "SynthesisModel",
     "TrainingFrames",
     "deformations",
 ]
