@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from ignite.engine import Events
 from monai.data import DataLoader, MetaTensor, decollate_batch
 from monai.engines import PrepareBatchExtraInput, SupervisedTrainer
 from monai.utils import set_determinism
@@ -154,7 +155,7 @@ def test_the_aliases_are_the_class() -> None:
 # in MONAI's engines
 
 
-def trained(seed: int | None, prepare: Any = None) -> tuple[list[torch.Tensor], torch.Tensor]:
+def trained(seed: int) -> tuple[list[torch.Tensor], torch.Tensor]:
     """Batches that a trainer saw in two iterations, and the network's first weights after them."""
     network = nn.Conv2d(1, len(CLASSES) + 1, 3, padding=1)
     with torch.no_grad():
@@ -168,10 +169,12 @@ def trained(seed: int | None, prepare: Any = None) -> tuple[list[torch.Tensor], 
         network=network,
         optimizer=torch.optim.SGD(network.parameters(), 0.1),
         loss_function=lambda output, label: nn.functional.cross_entropy(output, label[:, 0].long()),
-        prepare_batch=SynthesisMixPrepareBatch(mixer(9, share=0.5), prepare, seed=seed),
-        iteration_update=None,
+        prepare_batch=SynthesisMixPrepareBatch(mixer(9, share=0.5), seed=seed),
+        decollate=False,
     )
-    trainer.add_event_handler("iteration_completed", lambda engine: seen.append(plain(engine.state.output["image"])))
+    trainer.add_event_handler(
+        Events.ITERATION_COMPLETED, lambda engine: seen.append(plain(engine.state.output["image"]))
+    )
     trainer.run()
     return seen, network.weight.detach().clone()
 

@@ -415,7 +415,7 @@ def test_exchanged_weights_of_a_bundle_are_refused(tmp_path: Path) -> None:
     shutil.copytree(CARDIAC, tmp_path / "bundle", ignore=shutil.ignore_patterns("runs", "eval"))
     card = tmp_path / "bundle" / "models" / "model.json"
     card.write_text(card.read_text().replace("0a2a9317", "ffffffff"))
-    with pytest.raises(ValueError, match="not the file that model.json beside it describes"):
+    with pytest.raises(ValueError, match=r"not the file that model\.json beside it describes"):
         SynthesisModel.from_bundle(tmp_path / "bundle")
     card.unlink()
     with pytest.raises(FileNotFoundError, match=r"model.json does not exist: it tells what the weights are"):

@@ -139,9 +139,8 @@ class FrameSynthesis:
         low, high = (float(value) for value in image.as_subclass(torch.Tensor).aminmax())
         if self.intensity_range is not None and _holds(self.intensity_range, low, high):
             return Levels(*self.intensity_range)
-        if self.intensity_range is None:
-            if usual := _usual_range(low, high, image.is_floating_point()):
-                return Levels(*usual)
+        if self.intensity_range is None and (usual := _usual_range(low, high, image.is_floating_point())):
+            return Levels(*usual)
         expected = f"intensity_range {self.intensity_range}" if self.intensity_range else f"any of {known}"
         raise ValueError(
             f"{name!r} has values from {low:g} to {high:g}, outside {expected}; give intensity_range=(black, white), "
