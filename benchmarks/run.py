@@ -30,6 +30,7 @@ TITLES = {
     "overhead": "Overhead around the network",
     "exact_denoiser": "Exact denoiser: Frechet error of samplers",
     "per_evaluation": "One network evaluation",
+    "synthesis_roads": "Synthesis in a training",
     "growth": "Growth of the scheduler's own cost",
 }
 

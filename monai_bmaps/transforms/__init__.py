@@ -1,4 +1,4 @@
-"""MONAI transforms: frames and label maps with rows in depth, depth maps, conditioning channels, augmentation."""
+"""MONAI transforms: frames with rows in depth, depth maps, conditions, augmentation along the beam, synthesis."""
 
 from monai_bmaps.transforms.anatomy import (
     RandAnatomyDeform,
@@ -33,8 +33,26 @@ from monai_bmaps.transforms.deform import (
 from monai_bmaps.transforms.frame import LoadFrame, LoadFrameD, LoadFramed, LoadFrameDict
 from monai_bmaps.transforms.noise import RandBMapNoise, RandBMapNoiseD, RandBMapNoised, RandBMapNoiseDict
 from monai_bmaps.transforms.pipelines import DrawingFrames, TrainingFrames
+from monai_bmaps.transforms.synthesis import (
+    RandBMapSynthesis,
+    RandBMapSynthesisD,
+    RandBMapSynthesisd,
+    RandBMapSynthesisDict,
+)
+from monai_bmaps.transforms.synthesis_batch import (
+    BMapSynthesisMix,
+    BMapSynthesisMixD,
+    BMapSynthesisMixd,
+    BMapSynthesisMixDict,
+    SynthesisMixPrepareBatch,
+)
+from monai_bmaps.transforms.synthesis_model import SynthesisModel
 
 __all__ = [
+    "BMapSynthesisMix",
+    "BMapSynthesisMixD",
+    "BMapSynthesisMixDict",
+    "BMapSynthesisMixd",
     "BeamDepth",
     "BeamDepthD",
     "BeamDepthDict",
@@ -60,6 +78,10 @@ __all__ = [
     "RandBMapNoiseD",
     "RandBMapNoiseDict",
     "RandBMapNoised",
+    "RandBMapSynthesis",
+    "RandBMapSynthesisD",
+    "RandBMapSynthesisDict",
+    "RandBMapSynthesisd",
     "RandBeamDeform",
     "RandBeamDeformD",
     "RandBeamDeformDict",
@@ -68,6 +90,8 @@ __all__ = [
     "RandDepthAttenuationD",
     "RandDepthAttenuationDict",
     "RandDepthAttenuationd",
+    "SynthesisMixPrepareBatch",
+    "SynthesisModel",
     "TrainingFrames",
     "deformations",
 ]
