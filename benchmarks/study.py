@@ -6,7 +6,7 @@ CAMUS, TG3K and HC18 are data sets that ``python -m monai_bmaps.data prepare`` m
 Every cell is three commands, which are printed: a training of ``small.json`` (64 x 64 pixels, 2600 iterations of batch
 8; a quarter of an hour on one core), images for the label maps of the test split, and their comparison with its frames.
 Hours in all; a stopped study goes on where it was (a stopped training at its last checkpoint), ``--only`` takes some of
-the cells. Writes RESULTS/study.json, study.md and curve.png from all cells that are done.
+the cells. Writes RESULTS/study.json and study.md from the chosen cells that are done.
 """
 
 from __future__ import annotations
