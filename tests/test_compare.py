@@ -20,6 +20,7 @@ from monai_bmaps.metrics.distribution import frechet_rows, warnings_of_size
 from monai_bmaps.metrics.families import FAMILIES
 from monai_bmaps.metrics.image_set import ImageSet
 from monai_bmaps.metrics.store import Store, digest_of
+from monai_bmaps.metrics.table import table
 
 SIZE = (33, 40)
 
@@ -78,7 +79,9 @@ def test_the_files_tell_the_same_numbers(compared: tuple[Path, Report]) -> None:
         assert f"## {found['title']}" in page
         for key, row in found["measured"].items():
             assert row.get("value") == report.measured(family, key).value
-            assert f"| {row['name']} |" in page
+            assert (
+                f"left out: {row['left_out']}".replace("|", "/") if "left_out" in row else f"{row['value']:.4g}"
+            ) in page
     assert content["provenance"]["Images"] == "7 synthetic (4 groups), 8 real (4 groups), 10 training (5 groups)"
 
 
@@ -332,3 +335,32 @@ def test_copies_are_sought_in_pixels_and_in_features(stem: Path) -> None:
     report = compare(*sets, settings=settings, skip=["pairs", "realism", "obedience"])
     keys = {row.key.rsplit("_", 1)[1] for row in report["memorisation"].rows}
     assert keys == {"pixel", "feature"}
+
+
+# The table
+
+
+def test_a_floor_stands_beside_its_number_and_not_below_it() -> None:
+    rows = [
+        Measured("max_pool_1", "near", 0.5, (0.25, 1.0), {"real": 3}),
+        Measured("slope_distance", "slope", 2.0),
+        Measured("slope_floor", "floor of slope", 4.0),
+        Measured("flagged", "flagged", 0.0),
+        Measured("floor_max_pool_1", "floor", 0.125, (0.0, 0.5)),
+    ]
+    assert table(rows)[2:] == [
+        "| near | 0.5 | 0.25 to 1 | 0.125 (0 to 0.5) | 3 real |",
+        "| slope | 2 |  | 4 |  |",
+        "| flagged | 0 |  |  |  |",
+    ]
+
+
+def test_a_floor_without_its_number_keeps_its_line() -> None:
+    lines = table([Measured("floor_same_count_max_pool_2", "floor of as few", 0.5)])
+    assert lines[0] == "| measure | value | 95 % interval | images |"
+    assert lines[2] == "| floor of as few | 0.5 |  |  |"
+
+
+def test_a_floor_that_was_left_out_says_why_beside_its_number() -> None:
+    lines = table([Measured("a", "a", 1.0), Measured("floor_a", "floor", left_out="one patient | give more")])
+    assert lines[2] == "| a | 1 |  | left out: one patient / give more |  |"
