@@ -50,7 +50,8 @@ def add_result(
             _fill(node, volumes[0], frame)
             made = [node]
         else:
-            node, *others = made = _add_sequence(volumes, frame, record, unique)
+            made = _add_sequence(volumes, frame, record, unique)
+            node = made[0]
         _display(node)
         for each in made:
             _mark(each, record)

@@ -8,7 +8,6 @@ Terminologies are left out: their files are the application's. Added: ``slicer.m
 from __future__ import annotations
 
 import sys
-import tempfile
 from dataclasses import dataclass, field
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -52,8 +51,8 @@ class Application:
         return view
 
 
-def start() -> Application:
-    """Start once in a process: the scene's logics register themselves."""
+def start(cache: str) -> Application:
+    """Start once in a process: the scene's logics register themselves. ``cache`` is a folder for what is loaded."""
     scene = slicer.vtkMRMLScene()
     crosshair = slicer.vtkMRMLCrosshairNode()
     crosshair.SetCrosshairName("default")
@@ -68,7 +67,7 @@ def start() -> Application:
     for key, (name, kind) in _LOGICS.items():
         application.logics[key] = _registered(application, name, getattr(slicer, kind)())
     slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(scene, True)
-    _start_files(application)
+    _start_files(application, cache)
     scene.AddObserver(slicer.vtkMRMLScene.NodeAddedEvent, _give_item)
     slicer.mrmlScene = scene
     _stand_in(application)
@@ -82,19 +81,18 @@ def _registered(application: Application, name: str, logic: Any) -> Any:
     return logic
 
 
-def _start_files(application: Application) -> None:
+def _start_files(application: Application, cache: str) -> None:
     """What reading an .mrb asks for a cache folder."""
     remote = slicer.vtkMRMLRemoteIOLogic()
     remote.SetMRMLScene(application.scene)
     remote.SetMRMLApplicationLogic(application.logic)
-    cache = tempfile.TemporaryDirectory(prefix="bmap-slicer-")
-    remote.GetCacheManager().SetRemoteCacheDirectory(cache.name)
+    remote.GetCacheManager().SetRemoteCacheDirectory(cache)
     manager = slicer.vtkDataIOManagerLogic()
     manager.SetMRMLScene(application.scene)
     manager.SetMRMLApplicationLogic(application.logic)
     manager.SetAndObserveDataIOManager(remote.GetDataIOManager())
     remote.AddDataIOToScene()
-    application.kept += [remote, manager, cache]
+    application.kept += [remote, manager]
 
 
 @vtk.calldata_type(vtk.VTK_OBJECT)
