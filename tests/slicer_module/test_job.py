@@ -76,7 +76,7 @@ def test_a_request_of_another_version_is_refused_with_a_remedy(tmp_path: Path) -
 
 @pytest.mark.parametrize("text", ["", "3", "[]", "{}", "null", '{"version": 1}', '{"version": 1, "model": "a"'])
 def test_what_is_no_request_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="record of a request|record of the request"):
+    with pytest.raises(ValueError, match=r"record of a request|record of the request"):
         Request.from_json(text)
 
 
@@ -156,13 +156,13 @@ def test_strength_and_images_belong_together(tmp_path: Path, labels: Any) -> Non
 
 
 def test_a_bundle_that_is_gone_is_refused(tmp_path: Path, labels: Any) -> None:
-    with pytest.raises(ValueError, match="is not there any more. Choose the model again"):
+    with pytest.raises(ValueError, match=r"is not there any more. Choose the model again"):
         write_job(tmp_path / "job", request(tmp_path / "gone"), labels)
 
 
 def test_a_folder_in_use_is_refused_and_left_alone(tmp_path: Path, labels: Any, written: Job) -> None:
     before = sorted(path.name for path in written.folder.rglob("*"))
-    with pytest.raises(ValueError, match="holds something already. Take a new one for each job"):
+    with pytest.raises(ValueError, match=r"holds something already. Take a new one for each job"):
         write_job(written.folder, request(tmp_path), labels)
     assert sorted(path.name for path in written.folder.rglob("*")) == before
 
@@ -180,7 +180,7 @@ def test_a_full_disk_leaves_nothing_behind(
     folder = tmp_path / "job"
     if existed:
         folder.mkdir()
-    with pytest.raises(OSError, match="The disk of .* is full. Free some space, or choose another temporary folder"):
+    with pytest.raises(OSError, match=r"The disk of .* is full. Free some space, or choose another temporary folder"):
         write_job(folder, request(tmp_path), labels)
     assert folder.exists() == existed
     assert not existed or not list(folder.iterdir())
@@ -188,7 +188,7 @@ def test_a_full_disk_leaves_nothing_behind(
 
 def test_a_parent_that_is_a_file_is_told_of(tmp_path: Path, labels: Any) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(OSError, match="cannot be written to .* Choose another"):
+    with pytest.raises(OSError, match=r"cannot be written to .* Choose another"):
         write_job(tmp_path / "file" / "job", request(tmp_path), labels)
 
 
@@ -336,14 +336,22 @@ def test_a_removed_job_is_gone_and_removing_it_again_is_no_error(written: Job) -
     ("code", "lines", "told"),
     [
         (1, ["torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB"], "graphics card has too little"),
-        (1, ["RuntimeError: [enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"], "too little free m"),
+        (
+            1,
+            ["RuntimeError: [enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"],
+            "too little free m",
+        ),
         (1, ["MemoryError"], "computer has too little free memory"),
         (1, ["OSError: [Errno 28] No space left on device: 'x'"], "The disk is full"),
         (1, ["ModuleNotFoundError: No module named 'monai'"], r"missing \(monai\). Press Install packages"),
         (1, ["ImportError: monai_bmaps.handlers needs ignite: pip install"], r"missing \(ignite\)"),
         (1, ["ValueError: m.pt is not the file that model.json beside it describes"], "weights are damaged"),
         (1, ["FileNotFoundError: /b/models/model.pt does not exist; train"], "weights are missing"),
-        (1, ["ValueError: the device cuda was asked for, but this PyTorch sees no graphics card"], "device CPU or auto"),
+        (
+            1,
+            ["ValueError: the device cuda was asked for, but this PyTorch sees no graphics card"],
+            "device CPU or auto",
+        ),
         (-9, [], "killed from outside, most often because the computer ran out of memory"),
         (137, ["..."], "killed from outside"),
         (-11, ["Fatal Python error: Segmentation fault"], "crashed. Try again with the device CPU"),
