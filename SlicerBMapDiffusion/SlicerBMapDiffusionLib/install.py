@@ -29,6 +29,8 @@ from SlicerBMapDiffusionLib import places
 TORCH = ">=2.4"
 """Releases of torch that the package supports; the newest that fits the driver is chosen."""
 
+_TORCH_SET = ("torch", "torchaudio", "torchvision")
+
 PROTECTED = (
     # what Slicer's own modules run on: DICOM, readers and writers, the extensions manager
     "certifi",
@@ -45,9 +47,7 @@ PROTECTED = (
     "urllib3",
     "vtk",
     # a matching set, chosen by the PyTorch extension
-    "torch",
-    "torchaudio",
-    "torchvision",
+    *_TORCH_SET,
 )
 """Installed packages that an installation may not replace."""
 
@@ -158,7 +158,13 @@ def verify(python: str, modules: Sequence[str] = VERIFIED, timeout_s: float = 30
     code = "import importlib\n" + "".join(f"importlib.import_module({name!r})\n" for name in modules)
     try:
         done = subprocess.run(
-            [python, "-c", code], capture_output=True, text=True, errors="replace", timeout=timeout_s, check=False
+            [python, "-c", code],
+            capture_output=True,
+            check=False,
+            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+            errors="replace",
+            text=True,
+            timeout=timeout_s,
         )
     except subprocess.TimeoutExpired:
         raise InstallError(f"Python did not import the packages within {timeout_s:.0f} s; try again.") from None
@@ -272,10 +278,12 @@ def _pytorch_extension() -> object:
 
 def _install_torch() -> None:
     logic = _pytorch_extension().PyTorchUtilsLogic()  # type: ignore[attr-defined]
-    with _constraints(but=("torch", "torchaudio", "torchvision")) as file, _environment(PIP_CONSTRAINT=str(file)):
+    # pip splits the variable at spaces, which a user's folder can have and an address has not
+    with _constraints(but=_TORCH_SET) as file, _environment(PIP_CONSTRAINT=file.as_uri()):
         installed = _explained(lambda: logic.installTorch(askConfirmation=False, torchVersionRequirement=TORCH), "PyTorch")
     if installed is None:
         raise InstallError("PyTorch was not installed; see the Python console, or the module 'PyTorch Utils'.")
+    importlib.invalidate_caches()
 
 
 def _pip(packages: list[str], constraints: Path) -> None:
