@@ -201,9 +201,9 @@ def _locked(path: Path) -> Iterator[BinaryIO]:
         try:
             yield part
         finally:
-            empty = not part.closed and part.seek(0, os.SEEK_END) == 0
-    if empty:
-        path.unlink(missing_ok=True)
+            part.close()
+            if path.is_file() and path.stat().st_size == 0:
+                path.unlink()
 
 
 def _lock(file: IO[bytes], path: Path) -> bool:
