@@ -20,13 +20,13 @@ REASON = "slicer-core is not installed here; `make test-slicer` runs these"
 
 
 @pytest.fixture(scope="session")
-def application() -> Any:
+def application(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Slicer's scene and logics, started once."""
     if not HAS_SLICER:
         pytest.skip(REASON)
     from slicer_module import headless
 
-    return headless.start()
+    return headless.start(str(tmp_path_factory.mktemp("cache")))
 
 
 @pytest.fixture(scope="session")
@@ -51,4 +51,5 @@ def scene(application: Any, complaints: list[str]) -> Iterator[Any]:
     complaints.clear()
     yield application.scene
     application.close_scene()
+    application.remove_views()
     assert not complaints, "VTK wrote:\n" + "\n".join(complaints)
