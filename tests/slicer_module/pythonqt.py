@@ -20,8 +20,10 @@ os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 from PySide6 import QtCore, QtGui, QtUiTools, QtWidgets
 from PySide6.QtCore import Property, QObject, Signal
 
-_UNTOUCHED = {"QObject", "QApplication", "QCoreApplication", "QGuiApplication"}
-_NOT_PROPERTIES = {"metaObject", "property", "setProperty"}
+# Methods that are both static and not (QFile.exists) crash PySide when they are looked up as below.
+_UNTOUCHED = {"QObject", "QApplication", "QCoreApplication", "QGuiApplication", "QFile", "QSettings"}
+# Qt asks for the hints through Python, which would ask Qt.
+_NOT_PROPERTIES = {"metaObject", "property", "setProperty", "sizeHint", "minimumSizeHint"}
 
 if sys.version_info < (3, 12):
     # PySide6 6.12 gives one reference to None too many back for each click(); at zero, Python aborts.
