@@ -42,6 +42,7 @@ _KNOWN: tuple[tuple[str, str], ...] = (
     ),
     (r"Permission denied|\[Errno 13\]", "A file or folder may not be written or read. Check who may use it."),
 )
+_PASSING = re.compile(r"RuntimeError: Failed to (instantiate|evaluate)")
 _ERROR = re.compile(r"^(?:[\w.]+\.)?\w*(?:Error|Exception|Interrupt|Warning): .+")
 
 
@@ -74,5 +75,7 @@ def _from_code(returncode: int | None) -> str | None:
 
 
 def _from_error(lines: list[str]) -> str | None:
+    """The first of the errors that followed from each other, without MONAI's, which only says where it passed."""
     errors = [line for line in lines if _ERROR.match(line)]
-    return f"The program ended with an error: {errors[-1]}" if errors else None
+    errors = [line for line in errors if not _PASSING.search(line)] or errors
+    return f"The program ended with an error: {errors[0]}" if errors else None

@@ -32,6 +32,7 @@ __all__ = ["Job", "Message", "Request", "Result", "hint", "new_job_folder", "par
 Frames = NDArray[np.uint8]
 
 _RESULT_VERSION = 1
+_MEANT = "#@%$"
 _CONFIGS = ("configs/inference.json", "configs/job.json")
 
 
@@ -227,8 +228,8 @@ def _settings(job: Job) -> dict[str, Any]:
     }
     return {
         "job": job.digest,
-        "dataset_dir": str(job.folder),
-        "output_dir": str(job.output),
+        "dataset_dir": _literal(job.folder),
+        "output_dir": _literal(job.output),
         "frame_size": list(request.shape[1:]),
         "beam": dict(request.beam),
         "seeds": request.seeds,
@@ -236,6 +237,17 @@ def _settings(job: Job) -> dict[str, Any]:
         "preview": request.preview,
         **{name: value for name, value in chosen.items() if value is not None},
     }
+
+
+def _literal(path: Path) -> str:
+    """A path as a value of a bundle's configuration, where ``#``, ``@``, ``%`` and ``$`` mean something."""
+    text = str(path)
+    if not set(text) & set(_MEANT):
+        return text
+    quoted = ascii(text)
+    for sign in _MEANT:
+        quoted = quoted.replace(sign, f"\\x{ord(sign):02x}")
+    return "$" + quoted
 
 
 def _write_json(path: Path, content: object) -> None:

@@ -22,6 +22,7 @@ from SlicerBMapDiffusionLib.process_tree import grouped, has_ended, kill_tree
 ENDED = ("done", "failed", "cancelled", "timed out")
 
 _TAIL = 40  # lines
+_SEARCHED = 400  # lines: where a chain of errors is long, its first one, which matters, stands far above the last
 _KEPT = 5000  # lines and messages between two polls; a child that floods its output loses the oldest
 _LONGEST_LINE = 2**16
 _PATIENCE_S = 1.0  # for output that is still in the pipes of a child that has ended
@@ -88,13 +89,13 @@ class JobProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self._readers: list[threading.Thread] = []
         self._news: deque[Message | str] = deque(maxlen=_KEPT)
-        self._tail: deque[str] = deque(maxlen=_TAIL)
+        self._tail: deque[str] = deque(maxlen=_SEARCHED)
         self._started_at = self._heard_at = self._ended_at = 0.0
 
     @property
     def tail(self) -> list[str]:
         """The last lines that are no messages, oldest first."""
-        return list(self._tail)
+        return list(self._tail)[-_TAIL:]
 
     @property
     def pid(self) -> int | None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 from contextlib import suppress
-from typing import BinaryIO
 
 WATCHED = "BMAP_PARENT_HOLDS_STDIN"
 """Environment variable that says that standard input is a pipe whose other end the parent holds."""
+
+_STDIN = 0
 
 
 def end_with_parent() -> threading.Thread | None:
@@ -21,14 +21,14 @@ def end_with_parent() -> threading.Thread | None:
     """
     if os.environ.get(WATCHED) != "1":
         return None
-    watcher = threading.Thread(target=_wait_and_end, args=(sys.stdin.buffer,), name="parent", daemon=True)
+    watcher = threading.Thread(target=_wait_and_end, name="parent", daemon=True)
     watcher.start()
     return watcher
 
 
-def _wait_and_end(pipe: BinaryIO) -> None:
-    with suppress(OSError, ValueError):
-        while pipe.read(1):
+def _wait_and_end() -> None:
+    with suppress(OSError):
+        while os.read(_STDIN, 64):  # not sys.stdin: the interpreter waits for its lock when it ends
             pass
     if hasattr(os, "killpg") and os.getpgid(0) == os.getpid():  # in a group of its own: with all of it
         os.killpg(0, signal.SIGKILL)
