@@ -33,7 +33,7 @@ class DownloadError(OSError):
     """Why there is no file, and what to do; what was there before is as it was."""
 
 
-class DownloadCancelled(DownloadError):
+class DownloadCancelled(DownloadError):  # noqa: N818 - the user's wish, no error
     """The user stopped it; the part that arrived stays, to go on from."""
 
 
@@ -197,7 +197,7 @@ def _locked(path: Path) -> Iterator[BinaryIO]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+b") as part:
         if not _lock(part, path):
-            raise DownloadError(f"Another Slicer is downloading {path.name}; wait until it has finished, then try again.")
+            raise DownloadError(f"Another Slicer is downloading {path.name}; wait until it is done, then try again.")
         try:
             yield part
         finally:

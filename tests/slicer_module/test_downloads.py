@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from SlicerBMapDiffusionLib import downloads
 from SlicerBMapDiffusionLib.downloads import DownloadCancelled, DownloadError
 
@@ -55,7 +56,7 @@ class Server:
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002
                 pass
 
-            def do_GET(self) -> None:  # noqa: N802
+            def do_GET(self) -> None:
                 server.ranges.append(self.headers["Range"])
                 if server.status:
                     self.send_error(server.status)

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+
 from SlicerBMapDiffusionLib import install
 from SlicerBMapDiffusionLib.install import InstallDeclined, InstallError
 
@@ -325,7 +326,7 @@ def pip(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     links = tmp_path / "links"
     wheel(links, name="numpy", version="99.0")
     wheel(links, name="greedy", version="1.0", requires="Requires-Dist: numpy>=99\n")
-    command = [sys.executable, "-m", "pip", "install", "--dry-run", "--no-index", "--no-cache-dir", "--find-links", links]
+    command = [sys.executable, "-m", "pip", "install", "--dry-run", "--no-index", "--find-links", links]
 
     def run(*arguments: object) -> subprocess.CompletedProcess[str]:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from SlicerBMapDiffusionLib import places
 
 ROOT = Path(__file__).parents[2]
