@@ -48,13 +48,13 @@ def add_result(
         if not variants:
             node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", unique)
             _fill(node, volumes[0], frame)
+            _mark(node, record)
             made = [node]
         else:
-            made = _add_sequence(volumes, frame, record, unique)
+            made = _add_sequence(volumes, frame, dict(record), unique)
             node = made[0]
         _display(node)
         for each in made:
-            _mark(each, record)
             _file_beside(each, beside)
     return node
 
@@ -120,7 +120,7 @@ def _display(node: Any) -> None:
     display.SetWindowLevelMinMax(0, 255)
 
 
-def _add_sequence(volumes: NDArray[np.uint8], frame: Frame, record: Mapping[str, Any], name: str) -> list[Any]:
+def _add_sequence(volumes: NDArray[np.uint8], frame: Frame, record: dict[str, Any], name: str) -> list[Any]:
     """The shown volume, the sequence that holds the variants, and the browser that steps through them."""
     scene = slicer.mrmlScene
     sequence = scene.AddNewNodeByClass("vtkMRMLSequenceNode", scene.GenerateUniqueName(f"{name} variants"))
@@ -130,13 +130,18 @@ def _add_sequence(volumes: NDArray[np.uint8], frame: Frame, record: Mapping[str,
         item = slicer.vtkMRMLScalarVolumeNode()
         item.SetName(name)
         _fill(item, volume, frame)
+        _mark(item, record | ({"seed": record["seeds"][index]} if "seeds" in record else {}))
         sequence.SetDataNodeAtValue(item, str(index + 1))
+    # Slicer's own choice for images of one size, one file of pixels, would forget the items' attributes.
+    storage = scene.AddNewNodeByClass("vtkMRMLSequenceStorageNode")
+    sequence.SetAndObserveStorageNodeID(storage.GetID())
     browser = scene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", scene.GenerateUniqueName(f"{name} browser"))
     browser.SetAndObserveMasterSequenceNodeID(sequence.GetID())
     browser.SetOverwriteProxyName(sequence, False)
     slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
     node = browser.GetProxyNode(sequence)
     node.SetName(name)
+    _mark(sequence, record)
     return [node, sequence, browser]
 
 

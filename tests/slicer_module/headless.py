@@ -2,7 +2,7 @@
 
 The order of calls follows trame-slicer's SlicerApp (https://github.com/KitwareMedical/trame-slicer, Apache-2.0).
 Terminologies are left out: their files are the application's. Added: ``slicer.mrmlScene``, ``slicer.modules``,
-``slicer.i18n``, and that a new node gets its item in the subject hierarchy, which Qt plugins do in the application.
+``slicer.i18n``, and that a node gets and loses its item in the subject hierarchy, which the application's plugins do.
 """
 
 from __future__ import annotations
@@ -35,9 +35,15 @@ class Application:
     kept: list[Any] = field(default_factory=list)
 
     def close_scene(self) -> None:
-        """Close the scene as the application does, with the events that widgets wait for."""
+        """Close the scene as the application does, with the events that widgets wait for; views stay."""
         self.scene.Clear(0)
         slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(self.scene, True)
+
+    def remove_views(self) -> None:
+        """Take away what outlives a closed scene, for the next test."""
+        for kind in ("SliceCompositeNode", "SliceNode", "ModelNode", "ModelDisplayNode", "LinearTransformNode"):
+            for node in slicer.util.getNodesByClass(f"vtkMRML{kind}", self.scene):
+                self.scene.RemoveNode(node)
 
     def add_slice_view(self, name: str = "Red", size: tuple[int, int] = (128, 96)) -> Any:
         """A slice view's logic, its slice node sized (width, height) in pixels of 1 mm."""
@@ -69,6 +75,7 @@ def start(cache: str) -> Application:
     slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(scene, True)
     _start_files(application, cache)
     scene.AddObserver(slicer.vtkMRMLScene.NodeAddedEvent, _give_item)
+    scene.AddObserver(slicer.vtkMRMLScene.NodeAboutToBeRemovedEvent, _take_item)
     slicer.mrmlScene = scene
     _stand_in(application)
     return application
@@ -98,11 +105,20 @@ def _start_files(application: Application, cache: str) -> None:
 @vtk.calldata_type(vtk.VTK_OBJECT)
 def _give_item(scene: Any, _event: str, node: Any) -> None:
     kinds = ("vtkMRMLDisplayableNode", "vtkMRMLSequenceNode", "vtkMRMLSequenceBrowserNode")
-    if node.GetHideFromEditors() or not any(node.IsA(kind) for kind in kinds) or scene.IsImporting():
+    if scene.IsBatchProcessing() or node.GetHideFromEditors() or not any(node.IsA(kind) for kind in kinds):
         return
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
     if hierarchy and not hierarchy.GetItemByDataNode(node):
         hierarchy.CreateItem(hierarchy.GetSceneItemID(), node)
+
+
+@vtk.calldata_type(vtk.VTK_OBJECT)
+def _take_item(scene: Any, _event: str, node: Any) -> None:
+    if scene.IsBatchProcessing():  # the hierarchy may be about to be merged or closed itself
+        return
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    if hierarchy and (item := hierarchy.GetItemByDataNode(node)):
+        hierarchy.RemoveItem(item, False, False)
 
 
 def _stand_in(application: Application) -> None:
