@@ -38,6 +38,7 @@ ALLOWED = {
     "losses": {*_CORE, "schedulers", "training"},
     "provenance": {"files", "pictures"},
     "handlers": {*_CORE, "draws", "files", "inferers", "pictures", "provenance", "ranks", "schedulers", "transforms"},
+    "jobs": {"data", "files", "geometry", "pictures", "ranks", "transforms"},
     "export": {"files", "inferers", "training"},
     "figures": {
         *_CORE,

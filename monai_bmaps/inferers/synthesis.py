@@ -34,6 +34,7 @@ class BMapSynthesisInferer(Inferer):  # type: ignore[misc]
         strength: of edits, in calls with an ``image``: share of the steps that are taken; see
             :class:`~monai_bmaps.inferers.editing.Edit`.
         repeats: of edits: how often each step is taken.
+        callback: told of every step, in calls that bring none of their own; see :meth:`BMapDiffusionInferer.sample`.
 
     Raises:
         ValueError: a strength, repeats or interval out of range, or a number of steps that the scheduler refuses.
@@ -53,6 +54,7 @@ class BMapSynthesisInferer(Inferer):  # type: ignore[misc]
         cfg_interval: tuple[float, float] = (0.0, 1.0),
         strength: float = 1.0,
         repeats: int = 1,
+        callback: Callback | None = None,
     ) -> None:
         super().__init__()
         Guidance(cfg or 1.0, interval=(cfg_interval[0], cfg_interval[1]))
@@ -69,6 +71,7 @@ class BMapSynthesisInferer(Inferer):  # type: ignore[misc]
         self.cfg_interval = (cfg_interval[0], cfg_interval[1])
         self.strength = strength
         self.repeats = repeats
+        self.callback = callback
         self._bound = self.scheduler
 
     def __call__(
@@ -139,7 +142,7 @@ class BMapSynthesisInferer(Inferer):  # type: ignore[misc]
             generator=generator,
             eta=self.eta,
             verbose=self.verbose,
-            callback=callback,
+            callback=callback or self.callback,
             edit=None if image is None else Edit(image, self.strength, keep, self.repeats),
         )
         images = cast(torch.Tensor, sampled).clamp(-1.0, 1.0)

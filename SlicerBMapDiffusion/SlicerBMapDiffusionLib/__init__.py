@@ -1,0 +1,1 @@
+"""The parts of the Slicer module, each usable without its window."""

@@ -1,0 +1,421 @@
+"""From the user's choices to images in the scene: models, jobs that wait and run, results, and the beam's fit.
+
+Nothing here waits: a timer asks the child process for news, and the scene changes only when a job has succeeded.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shutil
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from SlicerBMapDiffusionLib import bundles, install, places, planning, scene
+from SlicerBMapDiffusionLib.beams import BeamSettings, carried, from_slicer_ultrasound
+from SlicerBMapDiffusionLib.class_table import ClassTable
+from SlicerBMapDiffusionLib.job import Job, Message, Request, new_job_folder, write_job
+from SlicerBMapDiffusionLib.parameters import OutputKind
+from SlicerBMapDiffusionLib.planning import Plan
+from SlicerBMapDiffusionLib.png import write_png
+from SlicerBMapDiffusionLib.process import JobProcess, JobQueue, worker_environment
+
+_POLL_MS = 100
+_SETTINGS_KEY = "BMapDiffusion/ModelFolders"
+_SEGMENTATION, _VOLUME = "BMapDiffusion.segmentation", "BMapDiffusion.image"
+_TABLE, _ANATOMY = "BMapDiffusion.class_table", "BMapDiffusion.anatomy_sha256"
+
+
+class Listener(Protocol):
+    """Who is told how the drawing goes on."""
+
+    def on_progress(self, fraction: float | None, text: str) -> None:
+        """The share that is done, None while nobody knows, and a sentence."""
+
+    def on_preview(self, image: Any) -> None:
+        """(rows, columns) uint8: the image as it emerges."""
+
+    def on_finished(self, node: Any, text: str) -> None:
+        """A result lies in the scene."""
+
+    def on_failed(self, text: str, details: str) -> None:
+        """What happened and what to do; the last lines of the program."""
+
+    def on_cancelled(self) -> None:
+        """It was stopped; the scene is as it was."""
+
+    def on_beam(self, beam: BeamSettings) -> None:
+        """The beam that was fitted to an image."""
+
+
+@dataclass
+class _Drawing:
+    plan: Plan
+    job: Job
+    process: JobProcess
+    begun: float = field(default_factory=time.monotonic)
+    orphaned: str = ""
+
+    def inputs(self) -> list[Any]:
+        return [node for node in (self.plan.segmentation, self.plan.volume) if node is not None]
+
+
+class Logic:
+    """The module's work without its window.
+
+    Args:
+        listener: told of progress and results.
+        python: the worker's interpreter; None is Slicer's own.
+    """
+
+    def __init__(self, listener: Listener, python: str | None = None) -> None:
+        self.listener, self._python = listener, python
+        self.models: dict[str, bundles.Model] = {}
+        self.refused: dict[str, str] = {}
+        self.last_seed: int | None = None
+        self.queue = JobQueue()
+        self._drawings: list[_Drawing] = []
+        self._timer = qt.QTimer()
+        self._timer.setInterval(_POLL_MS)
+        self._timer.connect("timeout()", self.poll)
+        self.find_models()
+
+    # Models
+
+    def find_models(self) -> None:
+        """Look for models: those shipped, downloaded, and added by the user."""
+        own = [str(folder) for folder in slicer.util.settingsValue(_SETTINGS_KEY, None) or []]
+        folders = [places.bundles_folder(), places.downloads_folder() / "Models", *own]
+        self.refused = {}
+        found = bundles.find_models(folders, lambda folder, why: self.refused.update({str(folder): why}))
+        self.models = {model.name: model for model in reversed(found)}
+        self.models = dict(sorted(self.models.items(), key=lambda item: (not item[1].labels, item[1].title)))
+
+    def add_model(self, folder: str) -> bundles.Model:
+        """Remember a bundle's folder for this and later sessions.
+
+        Raises:
+            ValueError: it holds no usable bundle.
+        """
+        model = bundles.read_model(folder)
+        own = [str(known) for known in slicer.util.settingsValue(_SETTINGS_KEY, None) or []]
+        qt.QSettings().setValue(_SETTINGS_KEY, [*own, str(folder)] if str(folder) not in own else own)
+        self.find_models()
+        return self.models[model.name]
+
+    def model_of(self, parameters: Any) -> bundles.Model | None:
+        """The chosen model, None if it is not there."""
+        return self.models.get(parameters.model)
+
+    # Drawing
+
+    @property
+    def python(self) -> str:
+        """The worker's interpreter."""
+        return self._python or install.python_executable()
+
+    @property
+    def uses_own_python(self) -> bool:
+        """Whether the worker runs in Slicer's Python, whose packages this module looks after."""
+        return self._python is None
+
+    @property
+    def busy(self) -> int:
+        """How many jobs run or wait."""
+        return len(self.queue)
+
+    def seed_for(self, parameters: Any) -> int:
+        """The chosen seed, or a new random one."""
+        return secrets.randbelow(2**31 - 1) if parameters.random_seed else parameters.seed
+
+    def generate(self, parameters: Any) -> int:
+        """Queue what the user asked for; the seed.
+
+        Raises:
+            ValueError: something is missing; the sentence says what to do.
+            OSError: the temporary folder cannot be written to.
+        """
+        model = self._model(parameters.model)
+        seed = self.seed_for(parameters)
+        self._start(planning.plan(parameters, model, seed))
+        return seed
+
+    def rerun(self, node: Any) -> str:
+        """Queue what made a result once more; a warning where the scene has changed since, else nothing.
+
+        Raises:
+            ValueError: the node is no result, or what it was made from is gone.
+        """
+        plan = self._plan_of(node)
+        self._start(plan)
+        if plan.anatomy != (node.GetAttribute(_ANATOMY) or plan.anatomy):
+            return _("The segmentation or image has changed since: the new image will differ.")
+        return ""
+
+    def cancel(self) -> None:
+        """Stop what runs and forget what waits; nothing is left running."""
+        self.queue.cancel_all()
+        self._timer.stop()
+
+    def command_line(self, parameters: Any) -> str:
+        """A terminal command that makes the same images; its job folder stays.
+
+        Raises:
+            ValueError: something is missing.
+            OSError: the folder cannot be written to.
+        """
+        model = self._model(parameters.model)
+        seed = parameters.seed if self.last_seed is None or not parameters.random_seed else self.last_seed
+        plan = planning.plan(parameters, model, seed)
+        return self._written(plan).terminal_line(self.python)
+
+    def poll(self) -> None:
+        """Ask for news; the timer's slot."""
+        for drawing in list(self._drawings):
+            gone = [node for node in drawing.inputs() if not slicer.mrmlScene.IsNodePresent(node)]
+            if gone:
+                drawing.orphaned = _("{name} was deleted while its image was drawn, so that drawing stopped.").format(
+                    name=gone[0].GetName()
+                )
+                self.queue.cancel(drawing.process)
+        self.queue.poll()
+        if not self.busy:
+            self._timer.stop()
+
+    # The beam
+
+    def fit_beam(self, parameters: Any) -> None:
+        """Let the child process find the beam in the loaded image.
+
+        Raises:
+            ValueError: there is no image.
+            OSError: the temporary folder cannot be written to.
+        """
+        if parameters.volume is None:
+            raise ValueError(_("Choose the loaded image first (2. Image plane)."))
+        model = self._model(parameters.model)
+        source = scene.frame_from_slices(parameters.volume)
+        target = planning.frame_of(parameters, model)
+        folder = new_job_folder(slicer.app.temporaryPath)
+        write_png(folder / "image.png", scene.image_in_frame(parameters.volume, source)[0])
+        output = folder / "beam.json"
+        kind = "linear" if model.beam_kind == "linear" else "sector"
+        command = fit_command(self.python, folder / "image.png", kind, output)
+        process = self._process(command, folder, lambda: json.loads(output.read_text(encoding="utf-8")))
+        self._add(process, lambda *_: None, lambda ended: self._fitted(ended, folder, source, target))
+
+    def read_ultrasound_file(self, parameters: Any, path: str) -> BeamSettings:
+        """The beam of a file that SlicerUltrasound wrote for the loaded image.
+
+        Raises:
+            ValueError: no such file, or no loaded image that it belongs to.
+        """
+        if parameters.volume is None:
+            raise ValueError(_("Choose the loaded image that the file belongs to (2. Image plane)."))
+        try:
+            content = json.loads(Path(path).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ValueError(_("{path} cannot be read: {reason}").format(path=path, reason=error)) from error
+        beam = from_slicer_ultrasound(_mask_of(content))
+        source = scene.frame_from_slices(parameters.volume)
+        return _carried_settings(beam, source, planning.frame_of(parameters, self._model(parameters.model)))
+
+    def outline(self, parameters: Any) -> None:
+        """Show the beam in the slice views, or hide it where it is not wanted or not known."""
+        model = self.model_of(parameters)
+        if model is None or not parameters.show_outline:
+            scene.hide_outline()
+            return
+        try:
+            frame = planning.frame_of(parameters, model)
+            scene.show_outline(frame, planning.beam_of(parameters, model, frame.size))
+        except ValueError:
+            scene.hide_outline()
+
+    # What happens inside
+
+    def _model(self, name: str) -> bundles.Model:
+        if name not in self.models:
+            raise ValueError(_("The model {name} is not on this computer.").format(name=name or "-"))
+        return self.models[name]
+
+    def _plan_of(self, node: Any) -> Plan:
+        record = scene.record_of(node) if node is not None else None
+        if record is None:
+            raise ValueError(_("Choose an image that this module made."))
+        request = Request.from_json(node.GetAttribute("BMapDiffusion.request"))
+        model = self._model(request.model)
+        segmentation, volume = node.GetNodeReference(_SEGMENTATION), node.GetNodeReference(_VOLUME)
+        if request.classes and segmentation is None:
+            raise ValueError(_("The segmentation that this image was made from is no longer in the scene."))
+        if request.strength is not None and volume is None:
+            raise ValueError(_("The image that this one started from is no longer in the scene."))
+        table = ClassTable.from_text(node.GetAttribute(_TABLE) or "")
+        request = replace(request, bundle=str(model.folder))
+        return planning.with_anatomy(request, segmentation, volume, table, planning.first_view())
+
+    def _written(self, plan: Plan) -> Job:
+        bundles.check_weights(self._model(plan.request.model))
+        return write_job(new_job_folder(slicer.app.temporaryPath), plan.request, plan.labels, plan.images)
+
+    def _start(self, plan: Plan) -> None:
+        job = self._written(plan)
+        process = self._process(job.command(self.python), job.directory(), job.read_result)
+        drawing = _Drawing(plan, job, process)
+        self._drawings.append(drawing)
+        self.last_seed = plan.request.seed
+        self._add(process, lambda _p, said: self._heard(drawing, said), lambda _p: self._ended(drawing))
+
+    def _process(self, command: list[str], folder: Path, check: Any) -> JobProcess:
+        environment = worker_environment(slicer.util.startupEnvironment())
+        return JobProcess(command, folder, environment, check=check)
+
+    def _add(self, process: JobProcess, on_output: Any, on_end: Any) -> None:
+        self.queue.add(process, on_output, on_end)
+        self._timer.start()
+
+    def _heard(self, drawing: _Drawing, said: Message | str) -> None:
+        if isinstance(said, str):
+            return
+        if said.event == "preview":
+            image = drawing.job.read_preview(said["file"])
+            if image is not None:
+                self.listener.on_preview(image)
+        elif said.event in ("state", "progress"):
+            text = _progress_text(said)
+            if self.busy > 1:
+                text = _("{text} ({n} more waiting)").format(text=text, n=self.busy - 1)
+            self.listener.on_progress(said.fraction, text)
+
+    def _ended(self, drawing: _Drawing) -> None:
+        self._drawings.remove(drawing)
+        process, plan = drawing.process, drawing.plan
+        try:
+            if process.state == "done":
+                seconds = time.monotonic() - drawing.begun
+                node = self._into_scene(plan, process.result)
+                text = _("{name} is ready: seed {seed}, {seconds:.0f} s.").format(
+                    name=node.GetName(), seed=plan.request.seed, seconds=seconds
+                )
+                self.listener.on_finished(node, text)
+            elif drawing.orphaned:
+                self.listener.on_failed(drawing.orphaned, "")
+            elif process.state == "cancelled":
+                self.listener.on_cancelled()
+            else:
+                self.listener.on_failed(process.failure or "", "\n".join(process.tail))
+        finally:
+            drawing.job.remove()
+
+    def _into_scene(self, plan: Plan, result: Any) -> Any:
+        request, source = plan.request, plan.segmentation or plan.volume
+        name = _("{input} synthetic").format(input=source.GetName() if source else request.model)
+        record = {
+            "model": request.model,
+            "weights_sha256": self._model(request.model).weights_sha256,
+            "seed": request.seed,
+            "steps": request.steps,
+            "attenuation_db": request.attenuation_db,
+            "label_mapping": dict(request.mapping),
+            "seeds": list(result.seeds) if request.variants > 1 else None,
+            "request": request.to_json(),
+        }
+        variants = request.variants > 1
+        node = scene.add_result(result.images, plan.frame, record, name, source, variants)
+        node.SetAttribute(_TABLE, plan.table.to_text())
+        node.SetAttribute(_ANATOMY, plan.anatomy)
+        for role, given in ((_SEGMENTATION, plan.segmentation), (_VOLUME, plan.volume)):
+            if given is not None:
+                node.SetNodeReferenceID(role, given.GetID())
+        scene.show(node)
+        if plan.view is not None:
+            scene.aim(plan.view, plan.frame)
+        return node
+
+    def _fitted(self, process: JobProcess, folder: Path, source: Any, target: Any) -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+        if process.state == "done":
+            try:
+                self.listener.on_beam(_carried_settings(process.result["beam"], source, target))
+            except ValueError as error:
+                self.listener.on_failed(str(error), "")
+        elif process.state == "cancelled":
+            self.listener.on_cancelled()
+        else:
+            self.listener.on_failed(process.failure or "", "\n".join(process.tail))
+
+
+def fit_command(python: str, image: Path, kind: str, output: Path) -> list[str]:
+    """The child process that finds the beam in an image and writes it as JSON."""
+    start = [python, "-X", "utf8", "-W", "ignore", "-m", "monai_bmaps.jobs", "fit-beam"]
+    return [*start, str(image), "--kind", kind, "--output", str(output)]
+
+
+def restore(parameters: Any, node: Any) -> None:
+    """Set the panel to what made a result, where that is a number: model, seed, steps, strength, B-map.
+
+    Raises:
+        ValueError: the node is no result of this module.
+    """
+    if node is None or scene.record_of(node) is None:
+        raise ValueError(_("Choose an image that this module made."))
+    request = Request.from_json(node.GetAttribute("BMapDiffusion.request"))
+    before = parameters.StartModify()
+    try:
+        parameters.model = request.model
+        segmentation = node.GetNodeReference(_SEGMENTATION)
+        if segmentation is not None:
+            parameters.segmentation = segmentation
+            parameters.class_table = node.GetAttribute(_TABLE) or ""
+        parameters.random_seed, parameters.seed = False, request.seed
+        if request.steps is not None:
+            parameters.steps = request.steps
+        if request.attenuation_db is not None:
+            parameters.attenuation_db = float(request.attenuation_db)
+        parameters.use_guidance = request.guidance is not None
+        if request.guidance is not None:
+            parameters.guidance = float(request.guidance)
+        parameters.from_image = request.strength is not None
+        if request.strength is not None:
+            parameters.strength = float(request.strength)
+        if request.variants > 1:
+            parameters.output_kind, parameters.variants = OutputKind.VARIANTS, request.variants
+    finally:
+        parameters.EndModify(before)
+
+
+def _progress_text(said: Message) -> str:
+    if said.event == "state":
+        states = {
+            "starting": _("Starting Python ..."),
+            "loading": _("Loading the model ..."),
+            "drawing": _("Drawing ..."),
+            "writing": _("Writing the result ..."),
+        }
+        return states[said["state"]]
+    return _("Image {image} of {images}, step {step} of {steps}").format(
+        image=min(said["image"] + 1, said["images"]), images=said["images"], step=said["step"], steps=said["steps"]
+    )
+
+
+def _carried_settings(beam: dict[str, Any], source: Any, target: Any) -> BeamSettings:
+    """A beam found on the image's own slice, in mm of the frame; where that is another plane its shape, at the top."""
+    try:
+        return BeamSettings.from_pixels(carried(beam, source, target), target.size)
+    except ValueError:
+        return BeamSettings.from_pixels(beam, source.size).lowered()
+
+
+def _mask_of(content: Any) -> dict[str, Any]:
+    """The mask's parameters in SlicerUltrasound's file: at its top or one level below."""
+    candidates = [content, *content.values()] if isinstance(content, dict) else []
+    for candidate in candidates:
+        if isinstance(candidate, dict) and {"mask_type", "center_rows_px", "rectangle_top"} & set(candidate):
+            return candidate
+    raise ValueError(_("The file holds no mask of SlicerUltrasound; save it there with Anonymize Ultrasound."))

@@ -1,0 +1,34 @@
+"""The scene as the rest of the module sees it: frames, labels and images read from nodes, results written back.
+
+Everything is in world coordinates: parent transforms of what is read are included, results have none.
+"""
+
+from __future__ import annotations
+
+from SlicerBMapDiffusionLib.scene_frames import (
+    frame_from_markup,
+    frame_from_probe,
+    frame_from_slices,
+    frame_from_view,
+)
+from SlicerBMapDiffusionLib.scene_input import image_in_frame, labels_in_frame, segments_of, warnings_for
+from SlicerBMapDiffusionLib.scene_output import add_result, is_synthetic, record_of
+from SlicerBMapDiffusionLib.scene_views import aim, hide_outline, show, show_outline
+
+__all__ = [
+    "add_result",
+    "aim",
+    "frame_from_markup",
+    "frame_from_probe",
+    "frame_from_slices",
+    "frame_from_view",
+    "hide_outline",
+    "image_in_frame",
+    "is_synthetic",
+    "labels_in_frame",
+    "record_of",
+    "segments_of",
+    "show",
+    "show_outline",
+    "warnings_for",
+]
