@@ -16,7 +16,7 @@ from slicer_module.slice_view import SliceView, can_render  # noqa: E402
 from SlicerBMapDiffusionLib.beams import inside, outline  # noqa: E402
 from SlicerBMapDiffusionLib.frames import Frame, FrameSize  # noqa: E402
 
-FAN = {"kind": "sector", "apex": [4.0, 22.0], "radii": [3.0, 33.0], "half_angle_deg": 30.0, "steering_deg": 12.0}
+FAN = {"kind": "sector", "apex": [4.0, 18.0], "radii": [3.0, 33.0], "half_angle_deg": 26.0, "steering_deg": 8.0}
 # Square pixels, for a sector.
 SQUARE = FrameSize(rows=44, columns=40, row_mm=0.5, column_mm=0.5)
 AMBER = np.array((255, 191, 51))
