@@ -1,8 +1,8 @@
 """Draw the documentation's slice views: each sample phantom, and what its shipped model makes of its segments.
 
-``BMAP_WORKER_PYTHON`` is an interpreter with monai_bmaps, which draws the images (about a minute on one core):
+From tests/, in the environment with slicer-core; ``BMAP_WORKER_PYTHON`` is an interpreter with monai_bmaps:
 
-    cd tests && BMAP_WORKER_PYTHON=../.venv/bin/python ../.venv-slicer/bin/python -m slicer_module.draw_slice_views ../out
+    BMAP_WORKER_PYTHON=../.venv/bin/python python -m slicer_module.draw_slice_views ../SlicerBMapDiffusion/Screenshots
 """
 
 from __future__ import annotations
