@@ -126,15 +126,13 @@ def _add_sequence(volumes: NDArray[np.uint8], frame: Frame, record: dict[str, An
     sequence = scene.AddNewNodeByClass("vtkMRMLSequenceNode", scene.GenerateUniqueName(f"{name} variants"))
     sequence.SetIndexName("variant")
     sequence.SetIndexUnit("")
+    # The browser's volume takes its attributes from the item it shows: they have to be on every item.
     for index, volume in enumerate(volumes):
         item = slicer.vtkMRMLScalarVolumeNode()
         item.SetName(name)
         _fill(item, volume, frame)
         _mark(item, record | ({"seed": record["seeds"][index]} if "seeds" in record else {}))
         sequence.SetDataNodeAtValue(item, str(index + 1))
-    # Slicer's own choice for images of one size, one file of pixels, would forget the items' attributes.
-    storage = scene.AddNewNodeByClass("vtkMRMLSequenceStorageNode")
-    sequence.SetAndObserveStorageNodeID(storage.GetID())
     browser = scene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", scene.GenerateUniqueName(f"{name} browser"))
     browser.SetAndObserveMasterSequenceNodeID(sequence.GetID())
     browser.SetOverwriteProxyName(sequence, False)
