@@ -18,7 +18,7 @@ from monai.bundle import ConfigParser, ConfigWorkflow, run
 from PIL import Image
 
 from monai_bmaps.data.phantoms import write_items
-from monai_bmaps.handlers import writing
+from monai_bmaps.handlers import layouts
 from monai_bmaps.provenance import read_record
 from monai_bmaps.training import save_weights
 
@@ -144,7 +144,7 @@ def causes(error: BaseException | None) -> list[str]:
 
 def draw_and_die(folder: Path, options: dict[str, Any]) -> None:
     """Run the bundle; at the third picture write half a file, then SIGKILL."""
-    whole, pictures = writing.write_png, itertools.count(1)
+    whole, pictures = layouts.write_png, itertools.count(1)
 
     def write(path: Path, pixels: np.ndarray, record: dict[str, str]) -> None:
         if next(pictures) == 3:
@@ -152,7 +152,7 @@ def draw_and_die(folder: Path, options: dict[str, Any]) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         whole(path, pixels, record)
 
-    writing.write_png = write
+    layouts.write_png = write
     run(config_file=str(CONFIG), output_dir=str(folder), **options)
 
 
