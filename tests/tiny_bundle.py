@@ -40,10 +40,10 @@ def small_options(root: Path, seed: int = 0) -> dict[str, Any]:
     return small
 
 
-def run_here(folder: Path, options: dict[str, Any], **changes: Any) -> ConfigWorkflow:
-    """A run of the bundle within this process."""
+def run_here(folder: Path, options: dict[str, Any], config: Path = CONFIG, **changes: Any) -> ConfigWorkflow:
+    """A run of the bundle, or of another one, within this process."""
     arguments = {**options, "output_dir": str(folder), **changes}
-    workflow = ConfigWorkflow(str(CONFIG), logging_file=False, workflow_type="inference", **arguments)
+    workflow = ConfigWorkflow(str(config), logging_file=False, workflow_type="inference", **arguments)
     workflow.initialize()
     workflow.run()
     return workflow

@@ -36,8 +36,8 @@ def _is_fine(path: Path, redrawing: Redrawing | None) -> bool:
 
 
 def _innermost(error: BaseException) -> str:
-    """What went wrong first: MONAI wraps it up."""
-    while (cause := error.__cause__ or error.__context__) is not None:
+    """What was refused: MONAI wraps it up in errors of its own."""
+    while isinstance(error, RuntimeError) and (cause := error.__cause__ or error.__context__) is not None:
         error = cause
     return str(error)
 

@@ -69,6 +69,24 @@ def sealed(record: Record, pixels: Pixels, folder: Path) -> Record:
     return whole
 
 
+def source_of(record: Mapping[str, str]) -> dict[str, Any]:
+    """What an image was drawn for; empty where its record does not say.
+
+    Raises:
+        ValueError: a source that is none.
+    """
+    try:
+        source = json.loads(record.get("Source", "{}"))
+        files = [source[key] for key in SOURCE_FILES if key in source]
+        if isinstance(source, dict) and all(
+            isinstance(text, str) for file in files for text in (file["path"], file["sha256"])
+        ):
+            return source
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"the record's Source is {record['Source']!r}, which names no files") from error
+    raise ValueError(f"the record's Source is {record['Source']!r}, which names no files")
+
+
 def condition_digest(item: Mapping[str, Any]) -> str:
     """First 16 digits of the SHA-256 of what an item conditions on: its tensors, with their names and shapes."""
     digest = hashlib.sha256()

@@ -17,7 +17,7 @@ from typing import Any
 
 from monai_bmaps.pictures import Pixels
 from monai_bmaps.provenance.formats import read_pixels, read_record
-from monai_bmaps.provenance.record import SOURCE_FILES, Record, digest_of
+from monai_bmaps.provenance.record import SOURCE_FILES, Record, digest_of, source_of
 
 _NAME = "redrawn"
 _NUMBERS = {
@@ -116,12 +116,12 @@ def source_item(record: Mapping[str, str], folder: Path, labels: Path | None = N
         FileNotFoundError: a file is not there.
         ValueError: a file is another than it was, or the record names none.
     """
-    source = json.loads(record.get("Source", "{}"))
+    source = source_of(record)
     item: dict[str, Any] = {} if source.get("beam") is None else {"beam": source["beam"]}
     for key in SOURCE_FILES:
         if key not in source:
             continue
-        told = Path(str(source[key]["path"]))
+        told = Path(source[key]["path"])
         path = _moved(told, key, labels) or folder / told
         if not path.is_file():
             raise FileNotFoundError(f"its {key}, {path}, is not there; say where it is with --labels")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ import numpy as np
 
 from monai_bmaps.pictures import Pixels
 from monai_bmaps.provenance.formats import read_pixels, read_record
-from monai_bmaps.provenance.record import Record, decisive, pixels_digest
+from monai_bmaps.provenance.record import Record, decisive, pixels_digest, source_of
 from monai_bmaps.provenance.redrawing import redraw, source_item
 
 MEAN_ROUNDING, MOST_ROUNDING = 0.5, 4
@@ -73,7 +72,7 @@ def _told(path: Path) -> Record:
 
 
 def _described(record: Record) -> list[str]:
-    source = json.loads(record.get("Source", "{}"))
+    source = source_of(record)
     file = source.get("label", source.get("sector", {})).get("path", record.get("Label"))
     deformed = f" (new anatomy: {record['Anatomy']})" if "Anatomy" in record else ""
     flagged = [f"kept out of its data set: {record['Flagged']}"] if "Flagged" in record else []
