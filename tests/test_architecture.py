@@ -27,7 +27,7 @@ ALLOWED = {
     "acceleration": {"types"},
     "ranks": {"types"},
     "inferers": {*_CORE, "acceleration", "schedulers"},
-    "transforms": {*_CORE, "geometry", "inferers", "model_card", "schedulers"},
+    "transforms": {*_CORE, "draws", "geometry", "inferers", "model_card", "schedulers"},
     "pictures": {"types"},
     "metrics": {"data", "files", "geometry", "pictures", "provenance", "transforms", "types"},
     "evaluation": {"files", "metrics", "pictures", "types"},
