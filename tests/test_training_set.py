@@ -20,7 +20,7 @@ from tiny_bundle import CONFIG, SIZE, command, run_here, small_options
 
 from monai_bmaps.data import list_items, load_datalist
 from monai_bmaps.geometry import beam_from_dict
-from monai_bmaps.handlers import DatasetList, TrainingSet
+from monai_bmaps.handlers import DatasetList, TrainingSet, layout_for
 from monai_bmaps.metrics.screening import CopyScreen
 from monai_bmaps.pictures import Pixels
 from monai_bmaps.provenance import read_record
@@ -64,7 +64,7 @@ def times(folder: Path) -> dict[str, int]:
 
 def test_images_labels_and_sectors_are_of_one_size_and_listed_by_split(drawn: Path) -> None:
     assert {path.name for path in drawn.iterdir()} == {
-        *("images", "labels", "sectors", "dataset.json", "report.md", "overview.png")
+        *("images", "labels", "sectors", "dataset.json", "overview.png", *(f"report_{split}.md" for split in LISTED))
     }
     for split, count in LISTED.items():
         items = load_datalist(drawn / "dataset.json", split)
@@ -119,7 +119,7 @@ def test_without_new_anatomy_the_label_maps_stay(options: dict[str, Any], tmp_pa
 
 
 def test_the_report_says_how_many_and_of_what_model(drawn: Path) -> None:
-    report = (drawn / "report.md").read_text()
+    report = (drawn / "report_validation.md").read_text()
     assert "4 of 4 images of the validation split are listed; 4 are for label maps with new anatomy" in report
     assert "* Model: cardiac_bmap_sdm" in report
     assert "Not compared with the images that the model was trained on" in report
@@ -292,8 +292,8 @@ def test_what_the_screen_flags_is_put_aside_with_the_reason_and_not_listed(tmp_p
     assert [path.stem for path in (tmp_path / "images").iterdir()] == ["dark"]
     assert (read_record(tmp_path / "flagged" / "bright.png") or {})["Flagged"] == "too bright"
     assert [item["name"] for item in load_datalist(tmp_path / "dataset.json", "training")] == ["dark"]
-    assert "Compared with brightness: 1 kept out" in (tmp_path / "report.md").read_text()
-    assert "| bright | too bright |" in (tmp_path / "report.md").read_text()
+    assert "Compared with brightness: 1 kept out" in (tmp_path / "report_training.md").read_text()
+    assert "| bright | too bright |" in (tmp_path / "report_training.md").read_text()
 
 
 def test_what_was_flagged_is_not_drawn_again_while_it_is_screened(tmp_path: Path) -> None:
@@ -373,6 +373,16 @@ def test_a_screen_without_a_prepared_data_set_is_refused(tmp_path: Path) -> None
 
 
 # what is refused
+
+
+def test_a_screen_without_a_data_set_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="screen_against keeps images out of a data set: say as_dataset True"):
+        layout_for(tmp_path, screen=Bright())
+
+
+def test_volumes_of_another_format_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"volumes must end in .nii.gz, .nii, .nrrd, got '.mha'"):
+        layout_for(tmp_path, volumes=".mha")
 
 
 @pytest.mark.parametrize("settings", [{"num_labels": 0}, {"edit": True}, {"keep": True}])

@@ -8,7 +8,7 @@ except ImportError as error:
 from monai_bmaps.handlers.averaging import EMA
 from monai_bmaps.handlers.checkpoint import ResumableCheckpoint, Stateful, WeightsSnapshots
 from monai_bmaps.handlers.guarding import TrainingGuard
-from monai_bmaps.handlers.layouts import Pictures, TrainingSet
+from monai_bmaps.handlers.layouts import Pictures, TrainingSet, layout_for
 from monai_bmaps.handlers.listing import DatasetList
 from monai_bmaps.handlers.progress import ImageProgress, LossOutput, TrainingProgress
 from monai_bmaps.handlers.repeating import RepeatableIterations
@@ -30,5 +30,6 @@ __all__ = [
     "TrainingProgress",
     "TrainingSet",
     "WeightsSnapshots",
+    "layout_for",
     "run_evaluator",
 ]

@@ -158,7 +158,9 @@ class TrainingSet(Layout):
         """Write ``dataset.json`` and the report."""
         listed, flagged = self.listing.write(self.folder, settings, None if self.screen is None else self.screen.name)
         log = logging.getLogger(__name__)
-        log.info(f"{self.folder / 'dataset.json'} lists {listed} images; {flagged} are kept out, see report.md")
+        log.info(
+            f"{self.folder / 'dataset.json'} lists {listed} images; {flagged} are kept out, see {self.listing.report}"
+        )
 
     def _kept_out(self, name: str, pixels: Pixels, inside: Pixels, record: Record) -> bool:
         """Whether the screen keeps an image out; then it is in ``flagged/``."""
@@ -175,6 +177,21 @@ class TrainingSet(Layout):
 
     def _flagged(self, name: str) -> Path:
         return self.folder / "flagged" / f"{name}.png"
+
+
+def layout_for(
+    folder: str | Path, volumes: str = ".nii.gz", listing: DatasetList | None = None, screen: Screen | None = None
+) -> Layout:
+    """A data set where there is a listing, else pictures with volumes.
+
+    Raises:
+        ValueError: a screen without a listing to keep images out of, or what :class:`Pictures` refuses.
+    """
+    if listing is not None:
+        return TrainingSet(folder, listing, screen)
+    if screen is not None:
+        raise ValueError("screen_against keeps images out of a data set: say as_dataset True, or leave it out")
+    return Pictures(folder, volumes)
 
 
 def _affine(seg: torch.Tensor) -> Affine:

@@ -41,6 +41,7 @@ class DatasetList:
         self.split = split
         self.classes = tuple(classes)
         self.name = name
+        self.report = f"report_{split}.md"
         self.maps = ("label", "sector") if self.classes else ("sector",)
 
     def write(self, folder: Path, settings: Mapping[str, str], screen: str | None) -> tuple[int, int]:
@@ -56,7 +57,7 @@ class DatasetList:
             listed, flagged = found
             with replacing(folder / "dataset.json") as partial:
                 partial.write_text(json.dumps(self._content(folder, listed), indent=1))
-            with replacing(folder / "report.md") as partial:
+            with replacing(folder / self.report) as partial:
                 partial.write_text(self._report(listed, flagged, screen))
         return len(listed), len(flagged)
 
