@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,14 @@ def test_the_table_names_arguments_that_exist() -> None:
     named = re.findall(r"^\| `(\w+)` \|", PAGE, flags=re.MULTILINE)
     assert len(named) == 8
     assert set(named) <= set(inspect.signature(RandBMapSynthesisd.__init__).parameters)
+
+
+def test_the_options_of_a_data_set_are_those_of_every_bundle() -> None:
+    named = set(re.findall(r"`?--(\w+) ", PAGE.partition("## A synthetic data set")[2].partition("## Is it")[0]))
+    assert {"as_dataset", "new_anatomy", "screen_against", "variants"} <= named
+    for config in ROOT.glob("bundles/*/configs/inference.json"):
+        known = json.loads(config.read_text())
+        assert named - {"config_file", "train"} <= set(known), config
 
 
 def test_the_example_it_names_is_there() -> None:

@@ -13,59 +13,21 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import awake
-from monai.bundle import ConfigParser, ConfigWorkflow, run
+from monai.bundle import run
 from PIL import Image
+from tiny_bundle import CONFIG, COUNT, SIZE, command, run_here, small_options
 
 from monai_bmaps.data.phantoms import write_items
-from monai_bmaps.handlers import writing
+from monai_bmaps.handlers import layouts
 from monai_bmaps.provenance import read_record
-from monai_bmaps.training import save_weights
 
-BUNDLE = Path(__file__).parents[1] / "bundles" / "cardiac_bmap_sdm"
-CONFIG = BUNDLE / "configs" / "inference.json"
-COUNT, SIZE = 5, (16, 24)
 pytestmark = pytest.mark.filterwarnings("ignore:parsing config_file:UserWarning")  # MONAI's notice on every config
 
 
 @pytest.fixture(scope="module")
 def options(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Overrides for five small hearts and a tiny network that is not silent."""
-    root = tmp_path_factory.mktemp("small")
-    write_items(root / "hearts", COUNT, shape=SIZE)
-    small = {
-        "bundle_root": str(BUNDLE),
-        "dataset_dir": str(root / "hearts"),
-        "weights": str(root / "model.pt"),
-        "image_size": [*SIZE],
-        "denoiser_def::network::channels": [8, 8, 16],
-        "num_inference_steps": 4,
-        "batch_size": 1,
-    }
-    parser = ConfigParser()
-    parser.read_config(CONFIG)
-    for key, value in small.items():
-        parser[key] = value
-    network, card = (parser.get_parsed_content(key) for key in ("denoiser_def", "card"))
-    save_weights(awake(network), root / "model.pt", card=card)
-    return small
-
-
-def run_here(folder: Path, options: dict[str, Any], **changes: Any) -> ConfigWorkflow:
-    """A run of the bundle within this process."""
-    arguments = {**options, "output_dir": str(folder), **changes}
-    workflow = ConfigWorkflow(str(CONFIG), logging_file=False, workflow_type="inference", **arguments)
-    workflow.initialize()
-    workflow.run()
-    return workflow
-
-
-def command(folder: Path, options: dict[str, Any], *launcher: str, **changes: Any) -> list[str]:
-    """A run of the bundle by a command line."""
-    arguments = {**options, "output_dir": str(folder), **changes}
-    pairs = [(f"--{key}", value if isinstance(value, str) else repr(value)) for key, value in arguments.items()]
-    bundle = ["monai.bundle", "run", "--config_file", str(CONFIG)]
-    return [sys.executable, "-W", "ignore", "-m", *launcher, *bundle, *(word for pair in pairs for word in pair)]
+    return small_options(tmp_path_factory.mktemp("small"))
 
 
 def pictures(folder: Path) -> dict[str, np.ndarray]:
@@ -144,7 +106,7 @@ def causes(error: BaseException | None) -> list[str]:
 
 def draw_and_die(folder: Path, options: dict[str, Any]) -> None:
     """Run the bundle; at the third picture write half a file, then SIGKILL."""
-    whole, pictures = writing.write_png, itertools.count(1)
+    whole, pictures = layouts.write_png, itertools.count(1)
 
     def write(path: Path, pixels: np.ndarray, record: dict[str, str]) -> None:
         if next(pictures) == 3:
@@ -152,7 +114,7 @@ def draw_and_die(folder: Path, options: dict[str, Any]) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         whole(path, pixels, record)
 
-    writing.write_png = write
+    layouts.write_png = write
     run(config_file=str(CONFIG), output_dir=str(folder), **options)
 
 
@@ -230,14 +192,8 @@ def test_other_settings_draw_everything_anew(options: dict[str, Any], copy: Path
     assert redrawn(copy) == ALL
 
 
-def test_other_weights_draw_everything_anew(options: dict[str, Any], copy: Path, tmp_path: Path) -> None:
-    parser = ConfigParser()
-    parser.read_config(CONFIG)
-    for key, value in options.items():
-        parser[key] = value
-    network, card = (parser.get_parsed_content(key) for key in ("denoiser_def", "card"))
-    save_weights(awake(network, seed=1), tmp_path / "other" / "model.pt", card=card)
-    run_here(copy, options, weights=str(tmp_path / "other" / "model.pt"))
+def test_other_weights_draw_everything_anew(options: dict[str, Any], copy: Path) -> None:
+    run_here(copy, small_options(Path(options["weights"]).parent, seed=1))
     assert redrawn(copy) == ALL
 
 

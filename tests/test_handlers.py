@@ -26,7 +26,7 @@ from torch.nn import functional
 from monai_bmaps import BMap, BMapDDIMScheduler, BMapDiffusionInferer, BMapSynthesisInferer
 from monai_bmaps import training as training_module
 from monai_bmaps.handlers import EMA, ImageProgress, ResumableCheckpoint, SampleGrid, SynthesisWriter, run_evaluator
-from monai_bmaps.provenance import condition_digest
+from monai_bmaps.provenance import condition_digest, pixels_digest, read_record
 from monai_bmaps.training import SynthesisPrepareBatch, linear_anneal
 from monai_bmaps.transforms import LoadFrame
 
@@ -288,12 +288,18 @@ def test_the_png_is_the_image_of_the_items_seed(written: tuple[Path, torch.Tenso
 def test_the_png_says_that_it_is_synthetic_with_seed_and_provenance(written: tuple[Path, torch.Tensor]) -> None:
     with Image.open(written[0] / "frame2.png") as picture:
         told = {"Synthetic": "true", "Seed": "32", "Model": "tiny", "Guidance": "None"}
-        assert picture.text == {**told, "Condition": condition_digest(synthesis_items(3)[2])}
+        own = {"Condition": condition_digest(synthesis_items(3)[2]), "Pixels": pixels_digest(np.asarray(picture))}
+        assert picture.text == {**told, **own}
 
 
 def test_the_nifti_says_that_it_is_synthetic(written: tuple[Path, torch.Tensor]) -> None:
     header = nibabel.load(written[0] / "frame0.nii.gz").header
     assert bytes(header["descrip"].item()).startswith(b"synthetic")
+
+
+def test_the_nifti_tells_what_the_png_tells(written: tuple[Path, torch.Tensor]) -> None:
+    png, nifti = (read_record(written[0] / f"frame0{suffix}") for suffix in (".png", ".nii.gz"))
+    assert nifti == png
 
 
 def test_the_nifti_is_the_png_transposed(written: tuple[Path, torch.Tensor]) -> None:
@@ -349,7 +355,7 @@ def test_a_failed_picture_leaves_no_png_that_a_resumed_run_would_trust(
         raise OSError("disk full")
 
     with monkeypatch.context() as patch:
-        patch.setattr("monai_bmaps.handlers.writing.write_png", full)
+        patch.setattr("monai_bmaps.handlers.layouts.write_png", full)
         with pytest.raises(OSError, match="disk full"):
             evaluator(tiny_unet(1 + CLASSES), tmp_path, synthesis_items(1)).run()
     assert len(SynthesisWriter(tmp_path, synthesis_items(1), BMap(), 100).missing()) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,10 +11,12 @@ import torch
 from ignite.engine import Events
 from monai.data import DataLoader, MetaTensor, decollate_batch
 from monai.engines import PrepareBatchExtraInput, SupervisedTrainer
+from monai.handlers import CheckpointLoader, CheckpointSaver
 from monai.utils import set_determinism
 from synthesis_items import CLASSES, FAN, GRID, SHAPE, item, model
 from torch import nn
 
+from monai_bmaps.handlers import ResumableCheckpoint
 from monai_bmaps.transforms import (
     BMapSynthesisMix,
     BMapSynthesisMixD,
@@ -155,29 +158,37 @@ def test_the_aliases_are_the_class() -> None:
 # in MONAI's engines
 
 
-def trained(seed: int) -> tuple[list[torch.Tensor], torch.Tensor]:
-    """Batches that a trainer saw in two iterations, and the network's first weights after them."""
+def trainer_of(seed: int, seen: list[torch.Tensor], handlers: Any = None, epochs: int = 1) -> SupervisedTrainer:
+    """A trainer of two iterations an epoch that notes the batches it sees; handlers get what checkpoints hold."""
     torch.manual_seed(0)
     network = nn.Conv2d(1, len(CLASSES) + 1, 3, padding=1)
     with torch.no_grad():
         network.weight.fill_(0.01)
     items = [item(k) for k in range(4)]
-    seen: list[torch.Tensor] = []
+    prepare_batch = SynthesisMixPrepareBatch(mixer(9, share=0.5), seed=seed)
     trainer = SupervisedTrainer(
         device=torch.device("cpu"),
-        max_epochs=1,
+        max_epochs=epochs,
         train_data_loader=DataLoader(items, batch_size=2),
         network=network,
         optimizer=torch.optim.SGD(network.parameters(), 0.1),
         loss_function=lambda output, label: nn.functional.cross_entropy(output, label[:, 0].long()),
-        prepare_batch=SynthesisMixPrepareBatch(mixer(9, share=0.5), seed=seed),
+        prepare_batch=prepare_batch,
+        train_handlers=handlers and handlers({"network": network, "prepare_batch": prepare_batch}),
         decollate=False,
     )
     trainer.add_event_handler(
         Events.ITERATION_COMPLETED, lambda engine: seen.append(plain(engine.state.output["image"]))
     )
+    return trainer
+
+
+def trained(seed: int) -> tuple[list[torch.Tensor], torch.Tensor]:
+    """Batches that a trainer saw in two iterations, and the network's first weights after them."""
+    seen: list[torch.Tensor] = []
+    trainer = trainer_of(seed, seen)
     trainer.run()
-    return seen, network.weight.detach().clone()
+    return seen, trainer.network.weight.detach().clone()
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -191,6 +202,45 @@ def test_a_trainer_trains_on_half_synthetic_batches_and_repeats() -> None:
     assert torch.equal(weights, again)
     assert not torch.equal(torch.stack(first), torch.stack(other))
     assert float((weights - 0.01).abs().max()) > 1e-4
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_a_resumed_training_goes_on_with_the_images_it_would_have_had(tmp_path: Path) -> None:
+    whole: list[torch.Tensor] = []
+    trainer_of(1, whole, epochs=3).run()
+    assert not torch.equal(whole[0], whole[2])  # the same items in the next epoch, other images
+
+    seen: list[torch.Tensor] = []
+    trainer_of(1, seen, lambda state: [ResumableCheckpoint(tmp_path / "c.pt", state)]).run()
+    trainer_of(5, seen, lambda state: [ResumableCheckpoint(tmp_path / "c.pt", state)], epochs=3).run()
+    assert torch.equal(torch.stack(seen), torch.stack(whole))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_monais_own_checkpoints_hold_it_too(tmp_path: Path) -> None:
+    whole: list[torch.Tensor] = []
+    trainer_of(1, whole, epochs=2).run()
+    seen: list[torch.Tensor] = []
+    trainer_of(
+        1, seen, lambda state: [CheckpointSaver(str(tmp_path), state, save_final=True, final_filename="c.pt")]
+    ).run()
+    state: dict[str, Any] = {}
+    second = trainer_of(5, seen, lambda parts: state.update(parts) or [])
+    CheckpointLoader(str(tmp_path / "c.pt"), state, map_location="cpu").attach(second)
+    second.run()
+    assert torch.equal(torch.stack(seen), torch.stack(whole))
+
+
+def test_a_call_is_a_function_of_its_number_and_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    real, prepare = batch(), SynthesisMixPrepareBatch(mixer(share=1.0), seed=3)
+    first, second = (plain(prepare(real, "cpu")[0]) for _ in range(2))
+    assert not torch.equal(first, second)
+    prepare.load_state_dict({"seed": 3, "next_iteration": 0})
+    assert torch.equal(plain(prepare(real, "cpu")[0]), first)
+    assert prepare.state_dict() == {"seed": 3, "next_iteration": 1}
+    monkeypatch.setattr("monai_bmaps.transforms.synthesis_batch._rank", lambda: 1)
+    prepare.load_state_dict({"seed": 3, "next_iteration": 0})
+    assert not torch.equal(plain(prepare(real, "cpu")[0]), first)
 
 
 def test_set_determinism_seeds_it_where_no_seed_is_given() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import json
 import os
 import pickle
@@ -398,6 +399,20 @@ def test_the_given_sampler_is_not_changed() -> None:
     transform(drawing=drawing, strength=0.5)(item())
     assert (drawing.steps, drawing.sampler.cfg) == (5, 2.0)
     assert (len(given.scheduler.timesteps), given.cfg, given.strength, given.verbose) == (3, None, 1.0, True)
+
+
+def test_a_bundle_takes_every_option_of_the_class_with_its_default() -> None:
+    own, bundles = (inspect.signature(make).parameters for make in (RandBMapSynthesisd, RandBMapSynthesisd.from_bundle))
+    options = {name: parameter.default for name, parameter in own.items() if name not in ("keys", "model")}
+    assert options == {name: bundles[name].default for name in options}
+
+
+def test_options_given_with_a_bundle_reach_the_transform() -> None:
+    given = {"prob": 0.3, "mix": (0.1, 0.2), "strength": 0.5, "beam_key": "fan", "record_key": "told"}
+    made = RandBMapSynthesisd.from_bundle(CARDIAC, "frame", steps=1, label_key="mask", depth_key="z", **given)
+    synthesis = made.synthesis
+    assert (synthesis.prob, synthesis.mix, synthesis.strength, made.record_key) == (0.3, (0.1, 0.2), (0.5, 0.5), "told")
+    assert synthesis.frames.keys == ("frame", "mask", "z", "sector", "fan")
 
 
 def test_a_bundle_draws_with_its_checked_weights() -> None:

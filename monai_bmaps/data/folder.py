@@ -17,7 +17,11 @@ SUFFIXES = (".png", ".nii", ".nii.gz")
 CONVERTIBLE = (*SUFFIXES, ".jpg", ".jpeg", ".mha", ".mhd", ".nrrd")
 """What the prepare command reads as well."""
 GENERATOR = "monai_bmaps.data.prepare"
-"""Who wrote a ``dataset.json`` that :func:`list_items` follows."""
+"""Who writes the ``dataset.json`` of prepared frames."""
+SYNTHETIC = "monai_bmaps.handlers.TrainingSet"
+"""Who writes that of synthetic ones."""
+GENERATORS = (GENERATOR, SYNTHETIC)
+"""Whose lists :func:`list_items` follows."""
 
 
 def list_items(
@@ -37,8 +41,9 @@ def list_items(
 ) -> list[dict[str, Any]]:
     """Items of a data set laid out as ``root/images/NAME.png``, ``root/labels/NAME.png``, ...
 
-    A folder that ``python -m monai_bmaps.data prepare`` made has a ``dataset.json``, which says who is in which split:
-    that counts, and ``source``, ``group_pattern`` and ``group_column`` are not asked.
+    A folder that ``python -m monai_bmaps.data prepare`` made, or that a bundle filled with synthetic frames, has a
+    ``dataset.json``, which says who is in which split: that counts, and ``source``, ``group_pattern`` and
+    ``group_column`` are not asked.
 
     Args:
         root: folder of the data set.
@@ -108,13 +113,13 @@ def stem_of(path: Path) -> str:
 
 
 def _prepared_lists(root: Path) -> dict[str, Any] | None:
-    """The ``dataset.json`` of a folder that the prepare command made, else ``None``."""
+    """The ``dataset.json`` of a folder that the prepare command or a bundle made, else ``None``."""
     path = root / "dataset.json"
     try:
         content = json.loads(path.read_text()) if path.is_file() else None
     except ValueError as error:
         raise ValueError(f"{path} is not JSON: {error}; run the prepare command again") from error
-    return content if isinstance(content, dict) and content.get("generator") == GENERATOR else None
+    return content if isinstance(content, dict) and content.get("generator") in GENERATORS else None
 
 
 def _prepared_items(root: Path, content: dict[str, Any], split: str, keys: list[str]) -> list[dict[str, Any]]:

@@ -8,6 +8,8 @@ except ImportError as error:
 from monai_bmaps.handlers.averaging import EMA
 from monai_bmaps.handlers.checkpoint import ResumableCheckpoint, Stateful, WeightsSnapshots
 from monai_bmaps.handlers.guarding import TrainingGuard
+from monai_bmaps.handlers.layouts import Pictures, TrainingSet, layout_for
+from monai_bmaps.handlers.listing import DatasetList
 from monai_bmaps.handlers.progress import ImageProgress, LossOutput, TrainingProgress
 from monai_bmaps.handlers.repeating import RepeatableIterations
 from monai_bmaps.handlers.samples import SampleGrid
@@ -15,8 +17,10 @@ from monai_bmaps.handlers.writing import SynthesisWriter, run_evaluator
 
 __all__ = [
     "EMA",
+    "DatasetList",
     "ImageProgress",
     "LossOutput",
+    "Pictures",
     "RepeatableIterations",
     "ResumableCheckpoint",
     "SampleGrid",
@@ -24,6 +28,8 @@ __all__ = [
     "SynthesisWriter",
     "TrainingGuard",
     "TrainingProgress",
+    "TrainingSet",
     "WeightsSnapshots",
+    "layout_for",
     "run_evaluator",
 ]

@@ -8,21 +8,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
-import nibabel
-import numpy as np
 import torch
 from ignite.engine import Events
-from monai.data import MetaTensor
-from PIL import Image as PillowImage
 from torch.utils.data import Subset
 
 from monai_bmaps import ranks
 from monai_bmaps.bmaps import BMap
 from monai_bmaps.files import replacing
+from monai_bmaps.handlers.layouts import Layout, Pictures
 from monai_bmaps.handlers.samples import colour_b_map
 from monai_bmaps.pictures import Pixels, colour_labels, side_by_side, to_grey
-from monai_bmaps.provenance import Record, read_record, record_of, write_png
-from monai_bmaps.transforms.frame import frame_affine
+from monai_bmaps.provenance import Record, read_pixels, record_of
 
 
 class Items(Protocol):
@@ -36,18 +32,20 @@ class Items(Protocol):
 
 
 class SynthesisWriter:
-    """Handler that writes what an evaluator synthesised: PNG and NIfTI per image, one overview picture.
+    """Handler that writes what an evaluator synthesised: PNG and more per image, one overview picture.
 
-    Every file says that it is synthetic: ``descrip`` in the NIfTI, and in the PNG a text that tells everything that
-    decides which image is drawn (:mod:`monai_bmaps.provenance`). The PNG comes last, so where it is, all is.
+    Every file says that it is synthetic: the PNG's text, a comment of the NIfTI's header and the NRRD's fields tell
+    everything that decides which image is drawn (:mod:`monai_bmaps.provenance`). The PNG comes last, so where it is,
+    all is.
 
     Args:
-        folder: where ``NAME.png``, ``NAME.nii.gz`` and ``overview.png`` go.
+        folder: where ``overview.png`` goes.
         dataset: the prepared items, each with ``name``, ``seg`` and ``depth``, and its ``seed``, if it has one.
         b_map: drawn in the overview.
         num_train_timesteps: T, for the B-map.
-        provenance: added to the PNG's text: model and settings that decide how images look.
+        provenance: added to the records: model and settings that decide how images look.
         overview: how many images the overview shows at most, from the first on.
+        layout: where the other files go; ``None``: ``NAME.png`` and ``NAME.nii.gz`` in the folder.
     """
 
     def __init__(
@@ -58,6 +56,7 @@ class SynthesisWriter:
         num_train_timesteps: int,
         provenance: Mapping[str, object] | None = None,
         overview: int = 4,
+        layout: Layout | None = None,
     ) -> None:
         self.folder = Path(folder)
         self.dataset = dataset
@@ -65,6 +64,7 @@ class SynthesisWriter:
         self.num_train_timesteps = num_train_timesteps
         self.provenance = dict(provenance or {})
         self.overview = overview
+        self.layout = layout or Pictures(folder)
         self._count = 0
         self._table = b_map.tabulate(num_train_timesteps)
 
@@ -76,7 +76,7 @@ class SynthesisWriter:
 
     @cached_property
     def records(self) -> dict[str, Record]:
-        """What each item's PNG says, by the item's name."""
+        """What each item's image says, by the item's name."""
         items = (self.dataset[index] for index in range(len(self.dataset)))
         return {item["name"]: record_of(item, self.provenance) for item in items}
 
@@ -93,26 +93,24 @@ class SynthesisWriter:
             raise ValueError(f"resume must be true or false, got {resume!r}")
         resume = str(resume).lower() == "true"
         # without a seed of its own an image depends on the batch it is drawn in
-        kept = [resume and record["Seed"] != "None" and self._is_written(name) for name, record in self.records.items()]
+        kept = [
+            resume and record["Seed"] != "None" and self.layout.has(name, record)
+            for name, record in self.records.items()
+        ]
         log = logging.getLogger(__name__)
         log.info(f"{sum(kept)} of {len(kept)} images are in {self.folder} already, {len(kept) - sum(kept)} to draw")
         return Subset(self.dataset, [index for index, there in enumerate(kept) if not there])  # type: ignore[arg-type]
 
-    def _is_written(self, name: str) -> bool:
-        nifti = self.folder / f"{name}.nii.gz"
-        return nifti.is_file() and read_record(self.folder / f"{name}.png") == self.records[name]
-
     def start(self, engine: Any) -> None:
         """Begin to count."""
         self._count = 0
+        self.layout.begin(list(self.records))
 
     def write(self, engine: Any) -> None:
         """Write the images of one batch."""
         batch = engine.state.batch
         for image, seg, name in zip(engine.state.output["pred"].cpu(), batch["seg"], batch["name"], strict=True):
-            pixels = to_grey(image[0])
-            self._save_nifti(pixels, name, seg)
-            write_png(self.folder / f"{name}.png", pixels, self.records[name])
+            self.layout.write(name, to_grey(image[0]), seg, self.records[name])
             self._count += 1
 
     def finish(self, engine: Any) -> None:
@@ -124,24 +122,18 @@ class SynthesisWriter:
             picture = side_by_side(columns, titles if edited else [*titles[:2], titles[-1]])
             with replacing(self.folder / "overview.png") as partial:
                 picture.save(partial)
+        if len(self.dataset) > 0:
+            self.layout.end({key: str(value) for key, value in self.provenance.items()})
         engine.logger.info(f"wrote {self._count} images to {self.folder}")
 
     def _column(self, item: Mapping[str, Any]) -> list[Pixels]:
         seg, depth = (item[key].as_subclass(torch.Tensor) for key in ("seg", "depth"))
         given = [to_grey(item["image"][0].as_subclass(torch.Tensor))] if "image" in item else []
-        with PillowImage.open(self.folder / f"{item['name']}.png") as picture:
-            return [colour_labels(seg), colour_b_map(self._table, depth[0], 1 - seg[0]), *given, np.asarray(picture)]
+        drawn = read_pixels(self.layout.picture(item["name"]))
+        return [colour_labels(seg), colour_b_map(self._table, depth[0], 1 - seg[0]), *given, drawn]
 
     def _decibels(self) -> float:
         return self.b_map.total_attenuation_db(self.num_train_timesteps)
-
-    def _save_nifti(self, pixels: Pixels, name: str, seg: torch.Tensor) -> None:
-        """Column index first, depth second, where the label map lies: ``LoadFrame`` swapped both."""
-        affine = frame_affine() if not isinstance(seg, MetaTensor) else np.asarray(seg.affine.cpu(), dtype=float)
-        image = nibabel.Nifti1Image(pixels.T[..., None], affine[:, [1, 0, 2, 3]])
-        image.header["descrip"] = b"synthetic ultrasound, monai-bmaps"
-        with replacing(self.folder / f"{name}.nii.gz") as partial:
-            nibabel.save(image, partial)
 
 
 def run_evaluator(evaluator: Any) -> None:

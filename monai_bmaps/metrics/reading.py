@@ -19,7 +19,7 @@ from PIL import Image as PillowImage
 from tqdm import tqdm
 
 from monai_bmaps.data import list_items, load_datalist
-from monai_bmaps.data.folder import GENERATOR, SUFFIXES, stem_of
+from monai_bmaps.data.folder import GENERATORS, SUFFIXES, stem_of
 from monai_bmaps.data.split import Split
 from monai_bmaps.geometry import BeamKind, fit_beam
 from monai_bmaps.metrics.image_set import ImageSet, Spacing
@@ -315,7 +315,7 @@ def _plain(values: torch.Tensor) -> torch.Tensor:
 
 def _is_prepared(root: Path) -> bool:
     index = root / "dataset.json"
-    return index.is_file() and json.loads(index.read_text()).get("generator") == GENERATOR
+    return index.is_file() and json.loads(index.read_text()).get("generator") in GENERATORS
 
 
 def _classes(root: Path) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from monai.transforms import (
 from monai_bmaps.geometry import Beam, BeamKind
 from monai_bmaps.transforms.beam import BeamDepthd
 from monai_bmaps.transforms.condition import LabelToConditiond
+from monai_bmaps.transforms.drawing_items import DrawnFromd, SeededAnatomyd
 from monai_bmaps.transforms.frame import LoadFramed
 
 _INTERPOLATION = {"image": "area", "label": "nearest", "sector": "nearest", "depth": "nearest", "keep": "nearest"}
@@ -80,6 +81,8 @@ class TrainingFrames(Compose):  # type: ignore[misc]
 class DrawingFrames(Compose):  # type: ignore[misc]
     """Conditions to draw images for: ``seg``, ``depth`` and ``sector``, on the training's grid.
 
+    Each item remembers what it was made from, see :class:`DrawnFromd`.
+
     Args:
         image_size: height and width of what comes out.
         num_labels: anatomical labels of the label maps; 0 for items of a field of view alone.
@@ -87,6 +90,10 @@ class DrawingFrames(Compose):  # type: ignore[misc]
         crop_to_beam: as in training.
         edit: whether items bring an ``image`` to change, which is then read.
         keep: whether they also bring a mask ``keep`` of what stays in it.
+        new_anatomy: deform each label map as its item's seed says, see :class:`SeededAnatomyd`.
+
+    Raises:
+        ValueError: new anatomy without labels, or for images that are to be changed.
     """
 
     def __init__(
@@ -97,15 +104,23 @@ class DrawingFrames(Compose):  # type: ignore[misc]
         crop_to_beam: bool = False,
         edit: bool = False,
         keep: bool = False,
+        new_anatomy: bool = False,
     ) -> None:
+        if new_anatomy and (num_labels == 0 or edit or keep):
+            raise ValueError(
+                "new_anatomy deforms label maps to draw new images for: it needs a model with labels, and goes neither "
+                "with strength nor with keep, whose images show the anatomy that was"
+            )
         unread = [key for key, read in (("image", edit or keep), ("keep", keep)) if not read]
         keys = ["label", "sector", "depth", "keep", "image"]
         super().__init__(
             [
                 *([DeleteItemsd(unread)] if unread else []),
+                DrawnFromd(["label", "sector", "image", "keep"], beam),
                 LoadFramed(["label", "sector", "image", "keep"], allow_missing_keys=True),
                 BeamDepthd(reference_key="label" if num_labels else "sector", beam=beam),
                 *_fitted(keys, image_size, crop_to_beam),
+                *([SeededAnatomyd()] if new_anatomy else []),
                 ScaleIntensityRanged(
                     "image", a_min=0, a_max=255, b_min=-1, b_max=1, clip=True, allow_missing_keys=True
                 ),

@@ -18,6 +18,7 @@ from monai.transforms import MapTransform, Randomizable
 from monai.utils import MAX_SEED, TransformBackends, get_seed
 from torch.utils.data import default_collate
 
+from monai_bmaps.draws import seed_of
 from monai_bmaps.geometry import Beam
 from monai_bmaps.transforms.synthesis_frames import (
     FrameKeys,
@@ -219,11 +220,18 @@ class SynthesisMixPrepareBatch(PrepareBatch):  # type: ignore[misc]
 
     For training only: give evaluators another one, or they are measured on synthetic images.
 
+    What is drawn at a call follows from the seed, the call's number and this process's alone. So a training that was
+    resumed goes on with the images it would have had, if its checkpoint holds this too, like network and optimiser
+    (``"prepare_batch": prepare_batch`` in the ``save_dict`` of MONAI's ``CheckpointSaver``).
+
     Args:
         mixer: what synthesises.
         prepare_batch: what then takes image and label out of the batch; ``None`` is MONAI's own.
-        seed: of the draws; ``None`` is the one of ``monai.utils.set_determinism``, if it was called, else none: the
-            mixer goes on as it is.
+        seed: of the draws; ``None`` is the one of ``monai.utils.set_determinism``, if it was called, else one that the
+            mixer draws.
+
+    Attributes:
+        next_iteration: number of the next call, from 0 on.
     """
 
     def __init__(
@@ -231,8 +239,21 @@ class SynthesisMixPrepareBatch(PrepareBatch):  # type: ignore[misc]
     ) -> None:
         self.mixer = mixer
         self.prepare_batch = prepare_batch or PrepareBatchDefault()
-        if (chosen := get_seed() if seed is None else seed) is not None:
-            mixer.set_random_state(seed=chosen)
+        chosen = get_seed() if seed is None else seed
+        self.seed = int(mixer.mixer.R.randint(MAX_SEED, dtype="uint32")) if chosen is None else chosen
+        self.next_iteration = 0
+
+    def state_dict(self) -> dict[str, int]:
+        """Seed and number of the next call, for checkpoints."""
+        return {"seed": self.seed, "next_iteration": self.next_iteration}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Go on where a checkpoint was.
+
+        Raises:
+            KeyError: the state of something else.
+        """
+        self.seed, self.next_iteration = state["seed"], state["next_iteration"]
 
     def __call__(
         self,
@@ -246,7 +267,15 @@ class SynthesisMixPrepareBatch(PrepareBatch):  # type: ignore[misc]
         for key in frames.keys:
             if isinstance(batch.get(key), torch.Tensor):
                 batch[key] = batch[key].to(frames.model.device, non_blocking=non_blocking)
+        self.mixer.set_random_state(seed=seed_of(self.seed + _rank(), self.next_iteration))
+        self.next_iteration += 1
         return self.prepare_batch(self.mixer(batch), device, non_blocking, **kwargs)
+
+
+def _rank() -> int:
+    """Number of this process among those of a distributed training, which see other items."""
+    group = torch.distributed
+    return group.get_rank() if group.is_available() and group.is_initialized() else 0
 
 
 def _item(batch: torch.Tensor, index: int) -> torch.Tensor:
