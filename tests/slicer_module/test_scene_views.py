@@ -16,7 +16,7 @@ from slicer_module.slice_view import SliceView, can_render  # noqa: E402
 from SlicerBMapDiffusionLib.beams import inside, outline  # noqa: E402
 from SlicerBMapDiffusionLib.frames import Frame, FrameSize  # noqa: E402
 
-FAN = {"kind": "sector", "apex": [4.0, 22.0], "radii": [3.0, 33.0], "half_angle_deg": 30.0, "steering_deg": 12.0}
+FAN = {"kind": "sector", "apex": [4.0, 18.0], "radii": [3.0, 33.0], "half_angle_deg": 26.0, "steering_deg": 8.0}
 # Square pixels, for a sector.
 SQUARE = FrameSize(rows=44, columns=40, row_mm=0.5, column_mm=0.5)
 AMBER = np.array((255, 191, 51))
@@ -36,11 +36,17 @@ def view(application: Any, scene: Any) -> SliceView:
     return SliceView(application, size=(300, 320))
 
 
-def on_screen(view: SliceView, points: np.ndarray) -> np.ndarray:
+@pytest.fixture
+def plane(application: Any, scene: Any) -> Any:
+    """A slice node of which nothing is drawn."""
+    return application.add_slice_view(size=(300, 320)).GetSliceNode()
+
+
+def on_screen(plane: Any, points: np.ndarray) -> np.ndarray:
     """(N, 2) RAS points as picture positions (x, y), y down from the top, pixel centres at whole numbers."""
-    to_screen = np.linalg.inv(slicer.util.arrayFromVTKMatrix(view.node.GetXYToRAS()))
+    to_screen = np.linalg.inv(slicer.util.arrayFromVTKMatrix(plane.GetXYToRAS()))
     xy = (np.column_stack((points, np.ones(len(points)))) @ to_screen.T)[:, :2]
-    return np.column_stack((xy[:, 0], view.node.GetDimensions()[1] - 1 - xy[:, 1]))
+    return np.column_stack((xy[:, 0], plane.GetDimensions()[1] - 1 - xy[:, 1]))
 
 
 def outlines() -> int:
@@ -69,33 +75,33 @@ def test_a_result_lies_over_its_input_in_every_view(module, application):
 
 
 @pytest.mark.parametrize("size", [SIZE, SWEEP, FrameSize(20, 90, 0.5, 0.45)], ids=["single", "sweep", "wide"])
-def test_a_view_aimed_at_a_frame_shows_the_whole_of_it_with_its_face_up(module, view, size):
+def test_a_view_aimed_at_a_frame_shows_the_whole_of_it_with_its_face_up(module, plane, size):
     frame = phantom.marker_frame(size)
-    module.aim(view.node, frame)
-    left_top, right_top, right_bottom, left_bottom = on_screen(view, frame.corners((frame.count - 1) / 2))
+    module.aim(plane, frame)
+    left_top, right_top, right_bottom, left_bottom = on_screen(plane, frame.corners((frame.count - 1) / 2))
     assert left_top[0] == pytest.approx(left_bottom[0])
     assert left_top[0] < right_top[0]
     assert left_top[1] == pytest.approx(right_top[1])
     assert left_top[1] < left_bottom[1]
     assert min(left_top) > 0
-    assert (right_bottom < view.node.GetDimensions()[:2]).all()
+    assert (right_bottom < plane.GetDimensions()[:2]).all()
 
 
-def test_a_view_aimed_at_a_frame_lies_in_its_plane_and_moves_along_its_stack(module, view):
+def test_a_view_aimed_at_a_frame_lies_in_its_plane_and_moves_along_its_stack(module, plane):
     frame = phantom.marker_frame(SWEEP)
-    module.aim(view.node, frame)
-    before = view.node.GetSliceOffset()
-    plane = slicer.util.arrayFromVTKMatrix(view.node.GetSliceToRAS())
-    assert plane[:3, 3] == pytest.approx(frame.centre)
-    view.node.SetSliceOffset(before + SWEEP.step_mm)
-    moved = slicer.util.arrayFromVTKMatrix(view.node.GetSliceToRAS())
-    assert moved[:3, 3] - plane[:3, 3] == pytest.approx(frame.axes[2] * SWEEP.step_mm)
+    module.aim(plane, frame)
+    before = plane.GetSliceOffset()
+    middle = slicer.util.arrayFromVTKMatrix(plane.GetSliceToRAS())[:3, 3]
+    assert middle == pytest.approx(frame.centre)
+    plane.SetSliceOffset(before + SWEEP.step_mm)
+    moved = slicer.util.arrayFromVTKMatrix(plane.GetSliceToRAS())[:3, 3]
+    assert moved - middle == pytest.approx(frame.axes[2] * SWEEP.step_mm)
 
 
-def test_a_frame_taken_from_an_aimed_view_points_the_same_way(module, view):
+def test_a_frame_taken_from_an_aimed_view_points_the_same_way(module, plane):
     frame = phantom.marker_frame()
-    module.aim(view.node, frame)
-    assert module.frame_from_view(view.node, SIZE).axes == pytest.approx(frame.axes, abs=1e-9)
+    module.aim(plane, frame)
+    assert module.frame_from_view(plane, SIZE).axes == pytest.approx(frame.axes, abs=1e-9)
 
 
 # the outline
@@ -149,7 +155,7 @@ def test_the_picture_shows_the_image_where_the_frame_is(module, view):
     picture = view.render()[..., 0].astype(float)
     y, x = np.mgrid[: picture.shape[0], : picture.shape[1]]
     seen = np.array(((x * picture).sum(), (y * picture).sum())) / picture.sum()
-    (expected,) = on_screen(view, frame.ras([8.0], [5.0]))
+    (expected,) = on_screen(view.node, frame.ras([8.0], [5.0]))
     pixel = SQUARE.row_mm / (view.node.GetFieldOfView()[0] / view.node.GetDimensions()[0])
     assert pixel > 4
     assert np.abs(seen - expected).max() < 0.5 * pixel
@@ -170,7 +176,7 @@ def test_the_picture_shows_the_beams_outline_round_what_lies_in_the_beam(module,
     # Every drawn point lies within one pixel of the image of the beam's edge.
     line = outline(FAN, 44, 40)
     dense = np.concatenate([np.linspace(a, b, 40) for a, b in pairwise(line)])
-    edge = on_screen(view, frame.ras(dense[:, 1], dense[:, 0]))
+    edge = on_screen(view.node, frame.ras(dense[:, 1], dense[:, 0]))
     pixel = SQUARE.row_mm / (view.node.GetFieldOfView()[0] / view.node.GetDimensions()[0])
     distance = np.sqrt(((drawn[:, None] - edge[None]) ** 2).sum(-1)).min(axis=1)
     assert distance.max() < pixel
