@@ -85,7 +85,9 @@ def test_the_processor_is_a_device_everywhere() -> None:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a graphics card")
 def test_a_graphics_card_that_is_not_there_is_told_of() -> None:
     assert chosen_device("auto") == torch.device("cpu")
-    with pytest.raises(ValueError, match=r"the device cuda was asked for, .* sees no graphics card; choose cpu or auto"):
+    with pytest.raises(
+        ValueError, match=r"the device cuda was asked for, .* sees no graphics card; choose cpu or auto"
+    ):
         chosen_device("cuda")
 
 
