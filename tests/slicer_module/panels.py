@@ -39,6 +39,7 @@ class Opened:
         self.application = application
         self.app = slicer_stand_ins.install()
         self.view = application.add_slice_view("Red", (400, 300))
+        self._worker_before = os.environ.get("BMAP_WORKER_PYTHON")
         os.environ["BMAP_WORKER_PYTHON"] = worker
         self.module = importlib.import_module("SlicerBMapDiffusion")
         slicer.modules.slicerbmapdiffusion = self.module
@@ -98,6 +99,9 @@ class Opened:
         from slicer_module import pythonqt
 
         self.widget.cleanup()
+        os.environ.pop("BMAP_WORKER_PYTHON")
+        if self._worker_before is not None:
+            os.environ["BMAP_WORKER_PYTHON"] = self._worker_before
         for selector in vars(self.ui).values():
             if isinstance(selector, pythonqt.qMRMLNodeComboBox):
                 selector.setMRMLScene(None)
