@@ -51,4 +51,5 @@ def scene(application: Any, complaints: list[str]) -> Iterator[Any]:
     complaints.clear()
     yield application.scene
     application.close_scene()
+    application.remove_views()
     assert not complaints, "VTK wrote:\n" + "\n".join(complaints)

@@ -33,16 +33,17 @@ class Application:
     logic: Any
     logics: dict[str, Any] = field(default_factory=dict)
     kept: list[Any] = field(default_factory=list)
-    views: list[Any] = field(default_factory=list)
 
     def close_scene(self) -> None:
-        """Close the scene as the application does, with the events that widgets wait for; views go, too."""
-        while self.views:
-            view = self.views.pop()
-            self.scene.RemoveNode(view.GetSliceCompositeNode())
-            self.scene.RemoveNode(view.GetSliceNode())
+        """Close the scene as the application does, with the events that widgets wait for; views stay."""
         self.scene.Clear(0)
         slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(self.scene, True)
+
+    def remove_views(self) -> None:
+        """Take away what outlives a closed scene, for the next test."""
+        for kind in ("SliceCompositeNode", "SliceNode", "ModelNode", "ModelDisplayNode", "LinearTransformNode"):
+            for node in slicer.util.getNodesByClass(f"vtkMRML{kind}", self.scene):
+                self.scene.RemoveNode(node)
 
     def add_slice_view(self, name: str = "Red", size: tuple[int, int] = (128, 96)) -> Any:
         """A slice view's logic, its slice node sized (width, height) in pixels of 1 mm."""
@@ -53,7 +54,6 @@ class Application:
         node.SetDimensions(*size, 1)
         node.SetFieldOfView(*size, 1)
         node.UpdateMatrices()
-        self.views.append(view)
         return view
 
 

@@ -12,9 +12,9 @@ import pytest
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed here; `make test-slicer` runs these")
 
 import vtk  # noqa: E402
+
 from slicer_module import phantom  # noqa: E402
 from slicer_module.phantom import AXES, FACE, MARKERS, SIZE, SWEEP  # noqa: E402
-
 from SlicerBMapDiffusionLib.frames import Frame, FrameSize  # noqa: E402
 
 PARENT = phantom.rigid(phantom.rotation(70, 10, -35), (5, 40, -20))

@@ -13,7 +13,6 @@ slicer = pytest.importorskip("slicer", reason="slicer-core is not installed here
 
 from slicer_module import phantom  # noqa: E402
 from slicer_module.phantom import MARKERS, SIZE, SWEEP  # noqa: E402
-
 from SlicerBMapDiffusionLib.frames import Frame  # noqa: E402
 
 REQUEST = {"version": 1, "model": "thyroid", "seed": 17, "note": "Schilddrüse – quer"}
