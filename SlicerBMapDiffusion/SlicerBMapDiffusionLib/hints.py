@@ -18,7 +18,8 @@ _KNOWN: tuple[tuple[str, str], ...] = (
         "The computer has too little free memory. Close other programs, or ask for fewer or smaller images.",
     ),
     (
-        r"No space left on device|\[Errno 28\]|not enough space on the disk|Disk quota exceeded",
+        r"No space left on device|\[Errno 28\]|not enough space on the disk|Disk quota exceeded|"
+        r"\d+ requested and \d+ written",
         "The disk is full. Free some space on the disk of the temporary folder (Edit > Application Settings), and try "
         "again.",
     ),

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from SlicerBMapDiffusionLib import job as job_module
+from SlicerBMapDiffusionLib.fitting import write_fit
 from SlicerBMapDiffusionLib.hints import hint
 from SlicerBMapDiffusionLib.job import Job, Request, new_job_folder, parse_line, write_job
 from SlicerBMapDiffusionLib.png import write_png
@@ -365,3 +366,20 @@ def test_a_removed_job_is_gone_and_removing_it_again_is_no_error(written: Job) -
 )
 def test_an_end_is_explained_in_a_sentence_that_says_what_to_do(code: int | None, lines: list[str], told: str) -> None:
     assert re.search(told, hint(code, lines))
+
+
+# fits of a beam
+
+
+def test_a_beam_that_did_not_come_back_is_told_of(tmp_path: Path) -> None:
+    job = write_fit(tmp_path / "fit", np.zeros((5, 7), np.uint8), "linear")
+    for text in (None, "", "[]", '{"beam": {"kind": "round"}}', '{"beam": 3}'):
+        if text is not None:
+            (job.folder / "beam.json").write_text(text)
+        with pytest.raises(ValueError, match=r"no beam came back .* Choose another image, or set the beam by hand"):
+            job.read_result()
+
+
+def test_a_beam_of_an_unknown_kind_cannot_be_looked_for(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="kind must be one of auto, sector, linear, got 'round'"):
+        write_fit(tmp_path, np.zeros((5, 7), np.uint8), "round")  # type: ignore[arg-type]
