@@ -31,7 +31,7 @@ def unpack(archive: Path, models_folder: Path) -> Path:
                     name = _only_folder(archive, opened)
                     opened.extractall(new)
             except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
-                raise DownloadError(f"{archive} is no zip archive or is damaged ({error}); download it again.") from error
+                raise DownloadError(f"{archive} is no zip archive or damaged ({error}); download it again.") from error
             _put(Path(new) / name, models_folder / name, Path(new) / f".old-{name}")
     return models_folder / name
 

@@ -33,7 +33,7 @@ class DownloadError(OSError):
     """Why there is no file, and what to do; what was there before is as it was."""
 
 
-class DownloadCancelled(DownloadError):
+class DownloadCancelled(DownloadError):  # noqa: N818 - the user's wish, no error
     """The user stopped it; the part that arrived stays, to go on from."""
 
 
@@ -197,13 +197,13 @@ def _locked(path: Path) -> Iterator[BinaryIO]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+b") as part:
         if not _lock(part, path):
-            raise DownloadError(f"Another Slicer is downloading {path.name}; wait until it has finished, then try again.")
+            raise DownloadError(f"Another Slicer is downloading {path.name}; wait until it is done, then try again.")
         try:
             yield part
         finally:
-            empty = not part.closed and part.seek(0, os.SEEK_END) == 0
-    if empty:
-        path.unlink(missing_ok=True)
+            part.close()
+            if path.is_file() and path.stat().st_size == 0:
+                path.unlink()
 
 
 def _lock(file: IO[bytes], path: Path) -> bool:

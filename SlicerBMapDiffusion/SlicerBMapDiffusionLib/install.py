@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 from SlicerBMapDiffusionLib import places
 
@@ -62,7 +63,7 @@ class InstallError(RuntimeError):
     """Why the worker cannot run, and what to do."""
 
 
-class InstallDeclined(InstallError):
+class InstallDeclined(InstallError):  # noqa: N818 - the user's wish, no error
     """The user said no; nothing was changed."""
 
 
@@ -266,7 +267,7 @@ def _code(record: str) -> set[str]:
 # how it is installed
 
 
-def _pytorch_extension() -> object:
+def _pytorch_extension() -> ModuleType:
     try:
         return importlib.import_module("PyTorchUtils")
     except ImportError:
@@ -277,10 +278,11 @@ def _pytorch_extension() -> object:
 
 
 def _install_torch() -> None:
-    logic = _pytorch_extension().PyTorchUtilsLogic()  # type: ignore[attr-defined]
+    logic = _pytorch_extension().PyTorchUtilsLogic()
     # pip splits the variable at spaces, which a user's folder can have and an address has not
     with _constraints(but=_TORCH_SET) as file, _environment(PIP_CONSTRAINT=file.as_uri()):
-        installed = _explained(lambda: logic.installTorch(askConfirmation=False, torchVersionRequirement=TORCH), "PyTorch")
+        arguments = {"askConfirmation": False, "torchVersionRequirement": TORCH}
+        installed = _explained(lambda: logic.installTorch(**arguments), "PyTorch")
     if installed is None:
         raise InstallError("PyTorch was not installed; see the Python console, or the module 'PyTorch Utils'.")
     importlib.invalidate_caches()
@@ -292,12 +294,10 @@ def _pip(packages: list[str], constraints: Path) -> None:
     if packaging is None:
         _util().pip_install(["--constraint", str(constraints), *packages])
     else:
-        packaging.pip_ensure(  # type: ignore[attr-defined]
-            packages, constraints=str(constraints), prompt_install=False, requester=_REQUESTER
-        )
+        packaging.pip_ensure(packages, constraints=str(constraints), prompt_install=False, requester=_REQUESTER)
 
 
-def _newer_packaging() -> object | None:
+def _newer_packaging() -> ModuleType | None:
     try:
         packaging = importlib.import_module("slicer.packaging")
     except ImportError:
@@ -305,7 +305,7 @@ def _newer_packaging() -> object | None:
     return packaging if hasattr(packaging, "pip_ensure") else None
 
 
-def _util() -> object:
+def _util() -> ModuleType:
     return importlib.import_module("slicer.util")
 
 

@@ -1,0 +1,347 @@
+"""What an installation does, on stand-ins for Slicer's pip and for its PyTorch extension, and pip itself once."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import subprocess
+import sys
+import threading
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from SlicerBMapDiffusionLib import install
+from SlicerBMapDiffusionLib.install import InstallDeclined, InstallError
+
+SLICER = {"numpy": "2.0.2", "SimpleITK": "2.5.0", "requests": "2.32.5", "pillow": "12.0.0", "pydicom": "3.0.1"}
+READY = {"torch": "2.9.0+cu128", "torchvision": "0.24.0", "monai": "1.5.1", "nibabel": "5.3.2", "einops": "0.8.1"}
+READY |= {"fire": "0.7.1", "pytorch-ignite": "0.5.3", "tqdm": "4.67.1", "monai-bmaps": "0.1.0"}
+
+
+class Slicer:
+    """Slicer's Python: what is installed in it, and what was done to it."""
+
+    def __init__(self) -> None:
+        self.installed = dict(SLICER)
+        self.calls: list[str] = []
+        self.constraints: list[dict[str, str]] = []
+        self.pip_fails = False
+        self.torch_is_declined = False
+        self.arguments: list[list[str]] = []
+
+    def constrained(self, file: str) -> None:
+        lines = Path(file.removeprefix("file://")).read_text().splitlines()
+        self.constraints.append(dict(line.split("==") for line in lines))
+
+    def pip_install(self, arguments: list[str]) -> None:
+        self.calls.append("pip_install")
+        self.arguments.append(arguments)
+        if self.pip_fails:
+            raise subprocess.CalledProcessError(1, "pip install")
+        if "--constraint" in arguments:
+            self.constrained(arguments[arguments.index("--constraint") + 1])
+        self.installed |= READY
+
+    def pip_ensure(self, requirements: list[str], *, constraints: str, prompt_install: bool, requester: str) -> None:
+        assert not prompt_install
+        assert requester == "B-Map Diffusion"
+        self.calls.append("pip_ensure")
+        self.arguments.append(requirements)
+        if self.pip_fails:
+            raise subprocess.CalledProcessError(1, "pip install")
+        self.constrained(constraints)
+        self.installed |= {name: version for name, version in READY.items() if name != "monai-bmaps"}
+
+    def install_torch(self, *, askConfirmation: bool, torchVersionRequirement: str) -> object:  # noqa: N803
+        assert not askConfirmation
+        assert torchVersionRequirement == ">=2.4"
+        self.calls.append("installTorch")
+        self.constrained(os.environ["PIP_CONSTRAINT"])
+        if self.torch_is_declined:
+            return None
+        self.installed |= {"torch": READY["torch"], "torchvision": READY["torchvision"]}
+        return object()
+
+
+def module(name: str, **contents: object) -> ModuleType:
+    made = ModuleType(name)
+    made.__dict__.update(contents)
+    return made
+
+
+def wheel(path: Path, code: str = "1", name: str = "monai_bmaps", version: str = "0.1.0", requires: str = "") -> Path:
+    """A wheel of one module, which pip accepts."""
+    made, info = path / f"{name}-{version}-py3-none-any.whl", f"{name}-{version}.dist-info"
+    path.mkdir(exist_ok=True)
+    record = f"{name}/__init__.py,sha256={code},1\n{info}/RECORD,,\n{info}/METADATA,,\n{info}/WHEEL,,\n"
+    with zipfile.ZipFile(made, "w") as archive:
+        archive.writestr(f"{name}/__init__.py", code)
+        archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{requires}")
+        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(f"{info}/RECORD", record)
+    return made
+
+
+@pytest.fixture(params=["5.10", "5.12"])
+def slicer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Slicer:
+    """Slicer without and with ``slicer.packaging``, with the PyTorch extension and a wheel, nothing else installed."""
+    made = Slicer()
+    util = module("slicer.util", pip_install=made.pip_install)
+    packaging = module("slicer.packaging", pip_ensure=made.pip_ensure) if request.param == "5.12" else None
+    logic = type("PyTorchUtilsLogic", (), {"installTorch": staticmethod(made.install_torch)})
+    monkeypatch.setitem(sys.modules, "slicer.util", util)
+    monkeypatch.setitem(sys.modules, "slicer.packaging", packaging)
+    monkeypatch.setitem(sys.modules, "PyTorchUtils", module("PyTorchUtils", PyTorchUtilsLogic=logic))
+    monkeypatch.setattr(install, "_version", made.installed.get)
+    ours = wheel(tmp_path)
+    monkeypatch.setattr(install, "_wheel_to_install", lambda: None if "monai-bmaps" in made.installed else ours)
+    monkeypatch.setattr(install, "verify", lambda python: made.calls.append("verify"))
+    monkeypatch.delenv("PIP_CONSTRAINT", raising=False)
+    return made
+
+
+def agree(question: str) -> bool:
+    return True
+
+
+def test_a_fresh_slicer_gets_torch_then_the_rest_then_our_wheel_and_is_verified(slicer: Slicer) -> None:
+    asked: list[str] = []
+    install.ensure(lambda question: bool(asked.append(question)) or True)
+    pip = slicer.calls[1]
+    assert slicer.calls == ["installTorch", pip, "pip_install", "verify"]
+    assert [line.partition(">=")[0].partition(" ")[0] for line in asked[0].splitlines()] == [
+        "PyTorch",
+        "einops",
+        "fire",
+        "monai",
+        "nibabel",
+        "pytorch-ignite",
+        "tqdm",
+        "monai_bmaps-0.1.0",
+    ]
+    assert slicer.arguments[1][:2] == ["--no-deps", "--no-index"]
+    assert install.missing() == []
+
+
+def test_the_newer_pip_is_used_where_slicer_has_it(slicer: Slicer, request: pytest.FixtureRequest) -> None:
+    install.ensure(agree)
+    expected = {"5.10": "pip_install", "5.12": "pip_ensure"}[request.node.callspec.params["slicer"]]
+    assert slicer.calls[1] == expected
+
+
+def test_what_slicer_has_is_pinned_while_torch_and_the_rest_are_installed(slicer: Slicer) -> None:
+    install.ensure(agree)
+    while_torch, while_rest = slicer.constraints
+    assert while_torch == SLICER
+    assert while_rest == SLICER | {"torch": READY["torch"], "torchvision": READY["torchvision"]}
+    assert "PIP_CONSTRAINT" not in os.environ
+
+
+def test_an_address_for_pip_has_no_spaces(tmp_path: Path, slicer: Slicer, monkeypatch: pytest.MonkeyPatch) -> None:
+    spaced = tmp_path / "Ann Smith"
+    spaced.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(spaced))
+    seen: list[str] = []
+    monkeypatch.setattr(slicer, "constrained", seen.append)
+    install.ensure(agree)
+    assert "Ann%20Smith" in seen[0]
+    assert list(spaced.iterdir()) == []
+
+
+def test_a_users_own_constraints_come_back(slicer: Slicer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIP_CONSTRAINT", "mine.txt")
+    install.ensure(agree)
+    assert os.environ["PIP_CONSTRAINT"] == "mine.txt"
+
+
+def test_nothing_is_asked_where_nothing_is_missing(slicer: Slicer) -> None:
+    slicer.installed |= READY
+    install.ensure(lambda question: pytest.fail("asked"))
+    assert slicer.calls == []
+
+
+def test_declining_changes_nothing(slicer: Slicer) -> None:
+    with pytest.raises(InstallDeclined, match="were not installed"):
+        install.ensure(lambda question: False)
+    assert slicer.calls == []
+    assert slicer.installed == SLICER
+
+
+def test_without_the_pytorch_extension_the_user_reads_where_to_get_it(
+    slicer: Slicer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "PyTorchUtils", None)
+    with pytest.raises(InstallError, match=r"Install 'PyTorch' in the Extensions Manager, restart Slicer"):
+        install.ensure(lambda question: pytest.fail("asked for what cannot be done"))
+    assert slicer.calls == []
+
+
+def test_with_torch_there_the_extension_is_not_needed(slicer: Slicer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "PyTorchUtils", None)
+    slicer.installed["torch"] = "2.4"
+    install.ensure(agree)
+    assert "installTorch" not in slicer.calls
+
+
+def test_an_old_torch_is_replaced(slicer: Slicer) -> None:
+    slicer.installed |= READY | {"torch": "2.3.1+cpu"}
+    assert install.missing() == ["PyTorch>=2.4 (large: some GB)"]
+    install.ensure(agree)
+    assert slicer.calls == ["installTorch", "verify"]
+    assert "torch" not in slicer.constraints[0]
+
+
+def test_torch_that_was_not_installed_after_all_stops_the_rest(slicer: Slicer) -> None:
+    slicer.torch_is_declined = True
+    with pytest.raises(InstallError, match="PyTorch was not installed"):
+        install.ensure(agree)
+    assert slicer.calls == ["installTorch"]
+
+
+def test_a_failing_pip_is_explained_and_nothing_goes_on(slicer: Slicer) -> None:
+    slicer.pip_fails = True
+    with pytest.raises(InstallError, match=r"Installing .*monai>=1.5.* failed \(exit code 1\).*proxy"):
+        install.ensure(agree)
+    assert slicer.calls[2:] == []
+
+
+def test_pip_never_runs_beside_the_main_thread(slicer: Slicer) -> None:
+    raised: list[Exception] = []
+
+    def beside() -> None:
+        try:
+            install.ensure(agree)
+        except RuntimeError as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=beside)
+    thread.start()
+    thread.join()
+    assert "main thread only" in str(raised[0])
+    assert slicer.calls == []
+
+
+@pytest.mark.parametrize(
+    ("version", "bounds", "fits"),
+    [
+        ("2.4", ">=2.4", True),
+        ("2.4.0+cu124", ">=2.4.0.0", True),
+        ("2.10.0", ">=2.4", True),
+        ("2.3.9", ">=2.4", False),
+        ("1.6.0rc1", ">=1.5,<2", True),
+        ("2.0", ">=1.5,<2", False),
+        ("0.1.0", "", True),
+        ("unknown", ">=0.1", False),
+    ],
+)
+def test_versions_compare_as_numbers(version: str, bounds: str, fits: bool) -> None:
+    assert install._fits(version, bounds) is fits
+
+
+def test_a_requirement_of_another_form_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "requirements.txt").write_text("# comment\n\nmonai[all]~=1.5\n")
+    with pytest.raises(ValueError, match=r"name>=version.*monai\[all\]"):
+        install.plan(tmp_path / "requirements.txt")
+
+
+# our own wheel
+
+
+def test_our_wheel_is_installed_unless_the_same_code_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shipped = wheel(tmp_path / "wheels", code="new")
+    there: dict[str, str] = {}
+
+    class Distribution:
+        def read_text(self, name: str) -> str | None:
+            return there.get(name)
+
+    monkeypatch.setattr("SlicerBMapDiffusionLib.places.wheel", lambda: shipped)
+    monkeypatch.setattr(importlib.metadata, "distribution", lambda name: Distribution())
+    there["RECORD"] = "monai_bmaps/__init__.py,sha256=old,1\n"
+    assert install._wheel_to_install() == shipped
+    there["RECORD"] = "monai_bmaps/__init__.py,sha256=new,1\nmonai_bmaps/__pycache__/__init__.cpython-312.pyc,,\n"
+    assert install._wheel_to_install() is None
+    there.update({"RECORD": "__editable__.pth,,\n", "direct_url.json": '{"dir_info": {"editable": true}, "url": ""}'})
+    assert install._wheel_to_install() is None
+
+
+def test_without_a_wheel_and_without_the_package_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(name: str) -> None:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr("SlicerBMapDiffusionLib.places.wheel", lambda: None)
+    monkeypatch.setattr(importlib.metadata, "distribution", absent)
+    with pytest.raises(InstallError, match=r"Extensions Manager, or run 'make wheel'"):
+        install.plan()
+
+
+# the worker's Python
+
+
+def test_packages_that_import_are_verified_in_a_process_of_their_own() -> None:
+    install.verify(sys.executable, modules=["json", "this"])
+    assert "this" not in sys.modules
+
+
+def test_a_package_that_does_not_import_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "broken.py").write_text("import a_package_that_is_not_there")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(InstallError, match=r"do not work: .*'a_package_that_is_not_there'.*PyTorch Utils"):
+        install.verify(sys.executable, modules=["broken"])
+
+
+def test_an_import_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "endless.py").write_text("import time; time.sleep(60)")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(InstallError, match="within 0 s; try again"):
+        install.verify(sys.executable, modules=["endless"], timeout_s=0.4)
+
+
+def test_a_python_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InstallError, match=r"PythonSlicer cannot be started"):
+        install.verify(str(tmp_path / "PythonSlicer"))
+
+
+def test_the_workers_python_is_slicers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert install.python_executable() == sys.executable
+    (tmp_path / "PythonSlicer").touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert install.python_executable() == str(tmp_path / "PythonSlicer")
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(sys, "executable", "/opt/Slicer/bin/SlicerApp-real")
+    with pytest.raises(InstallError, match="PythonSlicer was not found"):
+        install.python_executable()
+
+
+# pip itself
+
+
+@pytest.fixture
+def pip(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Pip without a network, told what to install but not to do it."""
+    links = tmp_path / "links"
+    wheel(links, name="numpy", version="99.0")
+    wheel(links, name="greedy", version="1.0", requires="Requires-Dist: numpy>=99\n")
+    command = [sys.executable, "-m", "pip", "install", "--dry-run", "--no-index", "--find-links", links]
+
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
+        return subprocess.run([*command, *arguments], capture_output=True, text=True, check=False, env=environment)
+
+    return run
+
+
+def test_our_constraints_make_pip_fail_rather_than_replace_numpy(
+    pip: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    file = tmp_path / "constraints.txt"
+    file.write_text(install.constraints_text())
+    assert f"numpy=={importlib.metadata.version('numpy')}\n" in file.read_text()
+    free, held = pip("greedy"), pip("--constraint", file.as_uri(), "greedy")
+    assert "numpy-99.0" in free.stdout
+    assert held.returncode
+    assert "conflicting dependencies" in held.stderr
