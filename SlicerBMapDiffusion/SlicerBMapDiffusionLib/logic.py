@@ -21,6 +21,7 @@ from SlicerBMapDiffusionLib import bundles, install, places, planning, scene
 from SlicerBMapDiffusionLib.beams import BeamSettings, carried, from_slicer_ultrasound
 from SlicerBMapDiffusionLib.class_table import ClassTable
 from SlicerBMapDiffusionLib.job import Job, Message, Request, new_job_folder, write_job
+from SlicerBMapDiffusionLib.mapping import guess_classes
 from SlicerBMapDiffusionLib.parameters import OutputKind
 from SlicerBMapDiffusionLib.planning import Plan
 from SlicerBMapDiffusionLib.png import write_png
@@ -112,6 +113,17 @@ class Logic:
     def model_of(self, parameters: Any) -> bundles.Model | None:
         """The chosen model, None if it is not there."""
         return self.models.get(parameters.model)
+
+    def fitting_model(self, chosen: str, segments: list[Any]) -> bundles.Model | None:
+        """Another model than the chosen one, if it knows some of the segments and the chosen one none."""
+        known = {
+            name: sum(found is not None for found in guess_classes(segments, model.classes).values())
+            for name, model in self.models.items()
+            if model.labels
+        }
+        if known.get(chosen, 0) or not any(known.values()):
+            return None
+        return self.models[max(known, key=lambda name: known[name])]
 
     # Drawing
 
@@ -251,7 +263,7 @@ class Logic:
             raise ValueError(_("Choose an image that this module made."))
         request = Request.from_json(node.GetAttribute("BMapDiffusion.request"))
         model = self._model(request.model)
-        segmentation, volume = node.GetNodeReference(_SEGMENTATION), node.GetNodeReference(_VOLUME)
+        segmentation, volume = _input_of(node, _SEGMENTATION), _input_of(node, _VOLUME)
         if request.classes and segmentation is None:
             raise ValueError(_("The segmentation that this image was made from is no longer in the scene."))
         if request.strength is not None and volume is None:
@@ -324,15 +336,16 @@ class Logic:
             "attenuation_db": request.attenuation_db,
             "label_mapping": dict(request.mapping),
             "seeds": list(result.seeds) if request.variants > 1 else None,
+            "class_table": plan.table.to_text(),
+            "anatomy_sha256": plan.anatomy,
             "request": request.to_json(),
         }
         variants = request.variants > 1
         node = scene.add_result(result.images, plan.frame, record, name, source, variants)
-        node.SetAttribute(_TABLE, plan.table.to_text())
-        node.SetAttribute(_ANATOMY, plan.anatomy)
-        for role, given in ((_SEGMENTATION, plan.segmentation), (_VOLUME, plan.volume)):
-            if given is not None:
-                node.SetNodeReferenceID(role, given.GetID())
+        for holder in (node, _browser_of(node)):
+            for role, given in ((_SEGMENTATION, plan.segmentation), (_VOLUME, plan.volume)):
+                if given is not None and holder is not None:
+                    holder.SetNodeReferenceID(role, given.GetID())
         scene.show(node)
         if plan.view is not None:
             scene.aim(plan.view, plan.frame)
@@ -369,7 +382,7 @@ def restore(parameters: Any, node: Any) -> None:
     before = parameters.StartModify()
     try:
         parameters.model = request.model
-        segmentation = node.GetNodeReference(_SEGMENTATION)
+        segmentation = _input_of(node, _SEGMENTATION)
         if segmentation is not None:
             parameters.segmentation = segmentation
             parameters.class_table = node.GetAttribute(_TABLE) or ""
@@ -388,6 +401,16 @@ def restore(parameters: Any, node: Any) -> None:
             parameters.output_kind, parameters.variants = OutputKind.VARIANTS, request.variants
     finally:
         parameters.EndModify(before)
+
+
+def _browser_of(node: Any) -> Any:
+    """The sequence browser that a shown variant belongs to: it keeps the references, which the variant loses."""
+    return slicer.modules.sequences.logic().GetFirstBrowserNodeForProxyNode(node)
+
+
+def _input_of(node: Any, role: str) -> Any:
+    browser = _browser_of(node)
+    return node.GetNodeReference(role) or (browser.GetNodeReference(role) if browser is not None else None)
 
 
 def _progress_text(said: Message) -> str:

@@ -41,7 +41,8 @@ class Panel(VTKObservationMixin):
         self.root = slicer.util.loadUI(ui_file)
         layout.addWidget(self.root)
         self.ui = slicer.util.childWidgetVariables(self.root)
-        self._refreshing = False
+        self._refreshing = self._failed = self._entered = False
+        self._reason: str | None = None
         self._timer = qt.QTimer()
         self._timer.setSingleShot(True)
         self._timer.setInterval(_REFRESH_MS)
@@ -50,12 +51,15 @@ class Panel(VTKObservationMixin):
         self.segments = SegmentTable(self.ui.classTable, self._table_changed)
         for name in _SELECTORS:
             getattr(self.ui, f"{name}Selector").setMRMLScene(slicer.mrmlScene)
+        self.ui.resultSelector.nodeTypes = ["vtkMRMLScalarVolumeNode"]
+        self.ui.resultSelector.addAttribute("vtkMRMLScalarVolumeNode", "BMapDiffusion.synthetic", "true")
         self._fill_models()
         self._connect_buttons()
         for event, slot in (
             (slicer.mrmlScene.StartCloseEvent, self._scene_starts_closing),
             (slicer.mrmlScene.EndCloseEvent, self._scene_closed),
             (slicer.mrmlScene.EndImportEvent, self._scene_closed),
+            (slicer.mrmlScene.NodeAddedEvent, self.refresh_soon),
         ):
             self.addObserver(slicer.mrmlScene, event, slot)
         self._show_idle()
@@ -65,12 +69,14 @@ class Panel(VTKObservationMixin):
 
     def enter(self) -> None:
         """The module is shown, or there is a new scene: connect to its parameter node."""
+        self._entered = True
         if self.parameters is None:
             self._take(Parameters(self._parameter_node()))
         self.refresh()
 
     def exit(self) -> None:
         """The module is left: the outline goes, jobs go on."""
+        self._entered = False
         scene.hide_outline()
 
     def cleanup(self) -> None:
@@ -86,14 +92,12 @@ class Panel(VTKObservationMixin):
 
     def _scene_closed(self, *_: Any) -> None:
         self._let_go()
-        self.enter()
+        if self._entered:
+            self.enter()
 
     def _take(self, parameters: Any) -> None:
         if parameters.model not in self.logic.models and self.logic.models:
             self._adopt(parameters, next(iter(self.logic.models.values())))
-        for role, kind in (("segmentation", "vtkMRMLSegmentationNode"), ("view", "vtkMRMLSliceNode")):
-            if getattr(parameters, role) is None:
-                setattr(parameters, role, slicer.mrmlScene.GetFirstNodeByClass(kind))
         self.parameters = parameters
         self._tag = parameters.connectGui(self.ui)
         # connectGui allows every subclass of the annotated type
@@ -268,10 +272,11 @@ class Panel(VTKObservationMixin):
 
     def refresh(self, *_: Any) -> None:
         """Make the panel show the parameters, and the scene the outline."""
-        if self.parameters is None or self._refreshing:
+        if self.parameters is None or self._refreshing or not self._entered:
             return
         self._refreshing = True
         try:
+            self._choose_what_is_there()
             model = self.logic.model_of(self.parameters)
             self._show_model(model)
             self._show_table(model)
@@ -284,6 +289,21 @@ class Panel(VTKObservationMixin):
         finally:
             self._refreshing = False
         self.logic.outline(self.parameters)
+
+    def _choose_what_is_there(self) -> None:
+        """A new user sees a choice where there is one: the segmentation, the slice view, the model that fits."""
+        parameters = self.parameters
+        if parameters.view is None:
+            first = planning.first_view() or slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLSliceNode")
+            if first is not None:
+                parameters.view = first
+        if parameters.segmentation is None and slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 1:
+            parameters.segmentation = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLSegmentationNode")
+        node = parameters.segmentation
+        if node is not None and ClassTable.from_text(parameters.class_table).segmentation != node.GetID():
+            fitting = self.logic.fitting_model(parameters.model, scene.segments_of(node))
+            if fitting is not None:
+                self._adopt(parameters, fitting)
 
     def _fill_models(self) -> None:
         self._refreshing, before = True, self._refreshing
@@ -388,9 +408,6 @@ class Panel(VTKObservationMixin):
                 self._say("")
         self._reason = reason
         self._show_packages()
-
-    _reason: str | None = None
-    _failed = False
 
     def _show_packages(self) -> None:
         missing = install.missing() if self.logic.uses_own_python else []

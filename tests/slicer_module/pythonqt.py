@@ -8,10 +8,8 @@ module uses; what it lacks fails loudly.
 
 from __future__ import annotations
 
-import ctypes
 import inspect
 import os
-import sys
 import types
 from typing import Any
 
@@ -24,10 +22,6 @@ from PySide6.QtCore import Property, QObject, Signal
 _UNTOUCHED = {"QObject", "QApplication", "QCoreApplication", "QGuiApplication", "QFile", "QSettings"}
 # Qt asks for the hints through Python, which would ask Qt.
 _NOT_PROPERTIES = {"metaObject", "property", "setProperty", "sizeHint", "minimumSizeHint"}
-
-if sys.version_info < (3, 12):
-    # PySide6 6.12 gives one reference to None too many back for each click(); at zero, Python aborts.
-    ctypes.c_ssize_t.from_address(id(None)).value += 1 << 40
 
 application = QtWidgets.QApplication.instance() or QtWidgets.QApplication(["slicer-stand-in"])
 
@@ -215,6 +209,7 @@ class qMRMLNodeComboBox(Manners, QtWidgets.QComboBox):  # noqa: N801
         self._scene: Any = None
         self._ids: list[str] = []
         self._options: dict[str, Any] = {"nodeTypes": [], "noneEnabled": False, "noneDisplay": "None"}
+        self._attributes: dict[str, str] = {}
         self._observers: list[int] = []
         self._filling = False
         QtWidgets.QComboBox.currentIndexChanged.__get__(self).connect(self._chosen)
@@ -242,6 +237,9 @@ class qMRMLNodeComboBox(Manners, QtWidgets.QComboBox):  # noqa: N801
         events = (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndImportEvent, scene.EndCloseEvent) if scene else ()
         self._observers = [scene.AddObserver(event, lambda *_: self._fill()) for event in events]
         self._fill()
+
+    def addAttribute(self, _kind: str, name: str, value: str) -> None:  # noqa: N802
+        self._attributes[name] = value
 
     def currentNode(self) -> Any:  # noqa: N802
         index = QtWidgets.QComboBox.currentIndex(self)
@@ -279,6 +277,7 @@ class qMRMLNodeComboBox(Manners, QtWidgets.QComboBox):  # noqa: N801
             if not node.GetHideFromEditors()
             and any(node.IsA(kind) for kind in self._options["nodeTypes"])
             and not any(node.IsA(kind) for kind in hidden)
+            and all(node.GetAttribute(name) == value for name, value in self._attributes.items())
         ]
 
     def _chosen(self, _: int) -> None:

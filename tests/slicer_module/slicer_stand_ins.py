@@ -181,12 +181,14 @@ class _Wrapped:
         for name, connector in connectors.items():
             connector.write(getattr(self, name))
             connector.on_change(lambda value, name=name: self._from_gui(name, value))
-        self.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: self._to_gui())
+        self._observer = self.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: self._to_gui())
         return tag
 
     def disconnectGui(self, tag: int) -> None:  # noqa: N802
         for connector in self._connectors.pop(tag, {}).values():
             connector.forget()
+        # A forgotten callback that the node still holds crashes VTK: the node outlives its scene as a singleton.
+        self.RemoveObserver(self._observer)
 
     def _from_gui(self, name: str, value: Any) -> None:
         if not self._updating:
