@@ -55,7 +55,8 @@ class Hiding:
             return PathFinder.find_spec(name, path, target)
 sys.meta_path[sys.meta_path.index(PathFinder)] = Hiding()
 output = ["--output_dir", sys.argv[1]]
-sys.argv[1:] = ["run", "--config_file", "configs/inference.json", "--num_inference_steps", "1", "--batch_size", "4", *output]
+quick = ["--num_inference_steps", "1", "--batch_size", "4"]
+sys.argv[1:] = ["run", "--config_file", "configs/inference.json", *quick, *output]
 runpy.run_module("monai.bundle", run_name="__main__")
 """
     bundle = ROOT / "bundles" / "cardiac_bmap_sdm"
