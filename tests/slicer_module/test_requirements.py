@@ -49,7 +49,7 @@ def test_a_model_draws_with_what_is_installed_and_nothing_more(tmp_path: Path) -
 import runpy, sys
 from importlib.machinery import PathFinder
 class Hiding:
-    find_distributions = PathFinder.find_distributions
+    find_distributions = staticmethod(PathFinder.find_distributions)
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] not in {sorted(hidden)!r}:
             return PathFinder.find_spec(name, path, target)
