@@ -31,7 +31,8 @@ def add_result(
         images: (N, rows, columns), uint8; N is the frame's count, or a multiple of it with ``variants``.
         frame: where they lie.
         record: what made them; each entry becomes a node attribute ``BMapDiffusion.<key>``, saved with the scene.
-            "request" is what :func:`record_of` reads back; a list "seeds" gives each variant its own "seed".
+            "request" is what :func:`record_of` reads back; a list "seeds", one for each variant
+            or each image, gives every variant its own "seed".
         name: of the volume; made unique.
         beside: the node whose folder in the subject hierarchy the result joins.
         variants: one volume each in a Sequence, instead of one volume.
@@ -126,15 +127,13 @@ def _add_sequence(volumes: NDArray[np.uint8], frame: Frame, record: dict[str, An
     sequence = scene.AddNewNodeByClass("vtkMRMLSequenceNode", scene.GenerateUniqueName(f"{name} variants"))
     sequence.SetIndexName("variant")
     sequence.SetIndexUnit("")
+    # The browser's volume takes its attributes from the item it shows: they have to be on every item.
     for index, volume in enumerate(volumes):
         item = slicer.vtkMRMLScalarVolumeNode()
         item.SetName(name)
         _fill(item, volume, frame)
-        _mark(item, record | ({"seed": record["seeds"][index]} if "seeds" in record else {}))
+        _mark(item, record | _seed(record, index, len(volumes)))
         sequence.SetDataNodeAtValue(item, str(index + 1))
-    # Slicer's own choice for images of one size, one file of pixels, would forget the items' attributes.
-    storage = scene.AddNewNodeByClass("vtkMRMLSequenceStorageNode")
-    sequence.SetAndObserveStorageNodeID(storage.GetID())
     browser = scene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", scene.GenerateUniqueName(f"{name} browser"))
     browser.SetAndObserveMasterSequenceNodeID(sequence.GetID())
     browser.SetOverwriteProxyName(sequence, False)
@@ -143,6 +142,12 @@ def _add_sequence(volumes: NDArray[np.uint8], frame: Frame, record: dict[str, An
     node.SetName(name)
     _mark(sequence, record)
     return [node, sequence, browser]
+
+
+def _seed(record: Mapping[str, Any], index: int, count: int) -> dict[str, Any]:
+    """The seed of one of ``count`` volumes; "seeds" holds one for each volume, or for each of its images."""
+    seeds = record.get("seeds") or []
+    return {"seed": seeds[index * (len(seeds) // count)]} if len(seeds) >= count else {}
 
 
 def _mark(node: Any, record: Mapping[str, Any]) -> None:

@@ -223,6 +223,22 @@ def test_variants_are_a_sequence_that_its_browser_steps_through(module, size):
         assert (node.GetDisplayNode().GetWindowLevelMin(), node.GetDisplayNode().GetWindowLevelMax()) == (0, 255)
 
 
+def test_seeds_of_every_image_of_a_sweep_give_each_variant_its_first(module):
+    frame = phantom.marker_frame(SWEEP)
+    images = noise(2 * SWEEP.count, frame)
+    node = module.add_result(images, frame, {"seeds": list(range(2 * SWEEP.count))}, "x", variants=True)
+    sequence = slicer.modules.sequences.logic().GetFirstBrowserNodeForProxyNode(node).GetMasterSequenceNode()
+    seeds = [sequence.GetNthDataNode(index).GetAttribute("BMapDiffusion.seed") for index in range(2)]
+    assert seeds == ["0", str(SWEEP.count)]
+
+
+@pytest.mark.parametrize("seeds", [None, [], [5]])
+def test_without_a_seed_for_each_variant_all_have_the_one_there_is(module, seeds):
+    frame = phantom.marker_frame()
+    node = module.add_result(noise(2, frame), frame, {"seed": 9, "seeds": seeds}, "x", variants=True)
+    assert node.GetAttribute("BMapDiffusion.seed") == "9"
+
+
 def test_one_variant_is_a_sequence_too(module):
     frame = phantom.marker_frame()
     node = module.add_result(noise(1, frame), frame, {}, "x", variants=True)
