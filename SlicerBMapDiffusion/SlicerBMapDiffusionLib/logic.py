@@ -17,14 +17,14 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from SlicerBMapDiffusionLib import bundles, install, places, planning, scene
+from SlicerBMapDiffusionLib import archives, bundles, downloads, install, places, planning, scene
 from SlicerBMapDiffusionLib.beams import BeamSettings, carried, from_slicer_ultrasound
 from SlicerBMapDiffusionLib.class_table import ClassTable
+from SlicerBMapDiffusionLib.fitting import Kind, write_fit
 from SlicerBMapDiffusionLib.job import Job, Message, Request, new_job_folder, write_job
 from SlicerBMapDiffusionLib.mapping import guess_classes
 from SlicerBMapDiffusionLib.parameters import OutputKind
 from SlicerBMapDiffusionLib.planning import Plan
-from SlicerBMapDiffusionLib.png import write_png
 from SlicerBMapDiffusionLib.process import JobProcess, JobQueue, worker_environment
 
 _POLL_MS = 100
@@ -92,7 +92,7 @@ class Logic:
     def find_models(self) -> None:
         """Look for models: those shipped, downloaded, and added by the user."""
         own = [str(folder) for folder in slicer.util.settingsValue(_SETTINGS_KEY, None) or []]
-        folders = [places.bundles_folder(), places.downloads_folder() / "Models", *own]
+        folders = [places.bundles_folder(), self.downloaded, *own]
         self.refused = {}
         found = bundles.find_models(folders, lambda folder, why: self.refused.update({str(folder): why}))
         self.models = {model.name: model for model in reversed(found)}
@@ -109,6 +109,44 @@ class Logic:
         qt.QSettings().setValue(_SETTINGS_KEY, [*own, str(folder)] if str(folder) not in own else own)
         self.find_models()
         return self.models[model.name]
+
+    def install_model(self, archive: str) -> bundles.Model:
+        """Unpack a model that was downloaded elsewhere, a zip with one bundle in it, for this user.
+
+        Raises:
+            ValueError: it holds no usable bundle; nothing is kept.
+            OSError: it cannot be read, or the disk is full.
+        """
+        folder = archives.unpack(Path(archive), self.downloaded)
+        try:
+            model = bundles.read_model(folder)
+        except ValueError:
+            downloads.remove(folder)
+            raise
+        self.find_models()
+        return self.models[model.name]
+
+    def removable(self, model: bundles.Model | None) -> bool:
+        """Whether this model was added or downloaded by the user."""
+        return model is not None and not model.folder.is_relative_to(places.bundles_folder().resolve())
+
+    def remove_model(self, model: bundles.Model) -> None:
+        """Delete a downloaded model; one that was added by its folder is only forgotten.
+
+        Raises:
+            OSError: a file cannot be deleted.
+        """
+        if model.folder.is_relative_to(self.downloaded.resolve()):
+            downloads.remove(model.folder)
+        own = [str(known) for known in slicer.util.settingsValue(_SETTINGS_KEY, None) or []]
+        kept = [known for known in own if Path(known).resolve() != model.folder.resolve()]
+        qt.QSettings().setValue(_SETTINGS_KEY, kept)
+        self.find_models()
+
+    @property
+    def downloaded(self) -> Path:
+        """The folder of this user's own models."""
+        return places.downloads_folder() / "Models"
 
     def model_of(self, parameters: Any) -> bundles.Model | None:
         """The chosen model, None if it is not there."""
@@ -214,13 +252,11 @@ class Logic:
         model = self._model(parameters.model)
         source = scene.frame_from_slices(parameters.volume)
         target = planning.frame_of(parameters, model)
-        folder = new_job_folder(slicer.app.temporaryPath)
-        write_png(folder / "image.png", scene.image_in_frame(parameters.volume, source)[0])
-        output = folder / "beam.json"
-        kind = "linear" if model.beam_kind == "linear" else "sector"
-        command = fit_command(self.python, folder / "image.png", kind, output)
-        process = self._process(command, folder, lambda: json.loads(output.read_text(encoding="utf-8")))
-        self._add(process, lambda *_: None, lambda ended: self._fitted(ended, folder, source, target))
+        image = scene.image_in_frame(parameters.volume, source)[0]
+        kind: Kind = "linear" if model.beam_kind == "linear" else "sector"
+        fit = write_fit(new_job_folder(slicer.app.temporaryPath), image, kind)
+        process = self._process(fit.command(self.python), fit.folder, fit.read_result)
+        self._add(process, self._heard_of_fit, lambda ended: self._fitted(ended, fit.folder, source, target))
 
     def read_ultrasound_file(self, parameters: Any, path: str) -> BeamSettings:
         """The beam of a file that SlicerUltrasound wrote for the loaded image.
@@ -351,23 +387,21 @@ class Logic:
             scene.aim(plan.view, plan.frame)
         return node
 
+    def _heard_of_fit(self, _process: JobProcess, said: Message | str) -> None:
+        if isinstance(said, Message):
+            self.listener.on_progress(None, _("Looking for the beam ..."))
+
     def _fitted(self, process: JobProcess, folder: Path, source: Any, target: Any) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         if process.state == "done":
             try:
-                self.listener.on_beam(_carried_settings(process.result["beam"], source, target))
+                self.listener.on_beam(_carried_settings(process.result, source, target))
             except ValueError as error:
                 self.listener.on_failed(str(error), "")
         elif process.state == "cancelled":
             self.listener.on_cancelled()
         else:
             self.listener.on_failed(process.failure or "", "\n".join(process.tail))
-
-
-def fit_command(python: str, image: Path, kind: str, output: Path) -> list[str]:
-    """The child process that finds the beam in an image and writes it as JSON."""
-    start = [python, "-X", "utf8", "-W", "ignore", "-m", "monai_bmaps.jobs", "fit-beam"]
-    return [*start, str(image), "--kind", kind, "--output", str(output)]
 
 
 def restore(parameters: Any, node: Any) -> None:

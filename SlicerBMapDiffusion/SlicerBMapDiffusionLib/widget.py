@@ -117,10 +117,15 @@ class Panel(VTKObservationMixin):
 
     def _connect_buttons(self) -> None:
         ui = self.ui
+        menu = qt.QMenu(ui.addModelButton)
+        menu.addAction(_("Add the folder of a model..."), self.add_model)
+        menu.addAction(_("Install a model from a file (.zip)..."), self.install_model)
+        self.remove_action = menu.addAction(_("Remove this model"), self.remove_model)
+        ui.addModelButton.setMenu(menu)
+        ui.addModelButton.setPopupMode(qt.QToolButton.InstantPopup)
         ui.modelSelector.connect("currentIndexChanged(int)", self._model_chosen)
         ui.resultSelector.connect("currentNodeChanged(vtkMRMLNode*)", self.refresh_soon)
         for button, slot in (
-            (ui.addModelButton, self.add_model),
             (ui.upButton, lambda: self.segments.move(-1)),
             (ui.downButton, lambda: self.segments.move(1)),
             (ui.guessButton, self.guess_again),
@@ -157,9 +162,34 @@ class Panel(VTKObservationMixin):
 
     def add_model(self) -> None:
         """Ask for a bundle's folder and choose it."""
-        folder = qt.QFileDialog.getExistingDirectory(self.root, _("Folder of a bundle"))
-        if folder:
+        folder = qt.QFileDialog.getExistingDirectory(self.root, _("Folder of a model"))
+        if folder and self._trusted(folder):
             self._attempt(lambda: self._choose_new(self.logic.add_model(folder)))
+
+    def install_model(self) -> None:
+        """Ask for a zip file with a model and choose it."""
+        path = qt.QFileDialog.getOpenFileName(self.root, _("Model to install"), "", _("Models (*.zip)"))
+        if path and self._trusted(path):
+            self._attempt(lambda: self._choose_new(self.logic.install_model(path)))
+
+    def remove_model(self) -> None:
+        """Delete or forget the chosen model, and choose another."""
+
+        def remove(model: Model) -> None:
+            self.logic.remove_model(model)
+            self._choose_new(next(iter(self.logic.models.values())))
+
+        model = self.logic.model_of(self.parameters)
+        question = _("Remove the model {title}?").format(title=model.title if model else "")
+        if self.logic.removable(model) and slicer.util.confirmOkCancelDisplay(question):
+            self._attempt(lambda: remove(model))
+
+    def _trusted(self, path: str) -> bool:
+        question = _(
+            "A model can hold Python code, which runs when images are drawn.\n\n"
+            "Add {path} only if you trust its source."
+        )
+        return bool(slicer.util.confirmOkCancelDisplay(question.format(path=path), windowTitle=_("B-Map Diffusion")))
 
     def copy_command(self) -> None:
         """Put the terminal line on the clipboard."""
@@ -219,8 +249,10 @@ class Panel(VTKObservationMixin):
     def _agreed(self, packages: str) -> bool:
         return bool(
             slicer.util.confirmOkCancelDisplay(
-                _("These Python packages are missing and will be installed into Slicer:\n\n{packages}\n\n"
-                  "This takes some minutes and happens once.").format(packages=packages),
+                _(
+                    "These Python packages are missing and will be installed into Slicer:\n\n{packages}\n\n"
+                    "This takes some minutes and happens once."
+                ).format(packages=packages),
                 windowTitle=_("B-Map Diffusion"),
             )
         )
@@ -285,7 +317,9 @@ class Panel(VTKObservationMixin):
             self._show_choices()
             self._show_result()
             self._show_ready(model)
-            self._watch((self.parameters.segmentation, self.parameters.view, self.parameters.probe, self.parameters.markup))
+            self._watch(
+                (self.parameters.segmentation, self.parameters.view, self.parameters.probe, self.parameters.markup)
+            )
         finally:
             self._refreshing = False
         self.logic.outline(self.parameters)
@@ -315,13 +349,18 @@ class Panel(VTKObservationMixin):
     def _show_model(self, model: Model | None) -> None:
         names = list(self.logic.models)
         self.ui.modelSelector.setCurrentIndex(names.index(model.name) if model else -1)
+        self.remove_action.setEnabled(self.logic.removable(model))
         if model is None:
             self.ui.modelLabel.setText(_("No model was found. Add the folder of a bundle."))
             return
-        self.ui.modelLabel.setText("<small>{}<br><b>{}</b> {}</small>".format(model.description, _("Licence:"), model.licence))
-        self.ui.modelLabel.setToolTip(_("Labels: {labels}. Full terms: {file}").format(
-            labels=", ".join(model.classes) or _("none"), file=model.licence_file or "-"
-        ))
+        self.ui.modelLabel.setText(
+            "<small>{}<br><b>{}</b> {}</small>".format(model.description, _("Licence:"), model.licence)
+        )
+        self.ui.modelLabel.setToolTip(
+            _("Labels: {labels}. Full terms: {file}").format(
+                labels=", ".join(model.classes) or _("none"), file=model.licence_file or "-"
+            )
+        )
 
     def _show_table(self, model: Model | None) -> None:
         wanted = model is not None and model.labels
@@ -341,8 +380,12 @@ class Panel(VTKObservationMixin):
     def _show_plane(self, model: Model | None) -> None:
         kind, parameters = self.parameters.frame_kind, self.parameters
         self._show("viewSelector", kind in (FrameKind.VIEW, FrameKind.MARKUP))
-        self._show("volumeSelector", kind is FrameKind.SLICES or parameters.from_image
-                   or parameters.beam_source in (BeamSource.IMAGE, BeamSource.FILE))
+        self._show(
+            "volumeSelector",
+            kind is FrameKind.SLICES
+            or parameters.from_image
+            or parameters.beam_source in (BeamSource.IMAGE, BeamSource.FILE),
+        )
         self._show("sliceBox", kind is FrameKind.SLICES)
         self._show("probeSelector", kind is FrameKind.PROBE)
         self._show("markupSelector", kind is FrameKind.MARKUP)
@@ -356,8 +399,15 @@ class Panel(VTKObservationMixin):
         except ValueError:
             return ""
         row, column, _step = frame.spacing
-        text = _("{width:.0f} mm wide, {depth:.0f} mm deep; {columns} x {rows} pixels of {column:.2f} x {row:.2f} mm.").format(
-            width=frame.columns * column, depth=frame.rows * row, columns=frame.columns, rows=frame.rows, column=column, row=row
+        text = _(
+            "{width:.0f} mm wide, {depth:.0f} mm deep; {columns} x {rows} pixels of {column:.2f} x {row:.2f} mm."
+        ).format(
+            width=frame.columns * column,
+            depth=frame.rows * row,
+            columns=frame.columns,
+            rows=frame.rows,
+            column=column,
+            row=row,
         )
         doubts = scene.warnings_for(frame, model)
         if self.parameters.volume is not None and self.ui.volumeSelector.isVisibleTo(self.root):
@@ -394,7 +444,17 @@ class Panel(VTKObservationMixin):
         for button in (self.ui.rerunButton, self.ui.restoreButton):
             button.setEnabled(record is not None)
             button.setToolTip("" if record is not None else _("Choose an image that this module made."))
-        self.ui.resultLabel.setText("" if record is None else _result_text(record))
+        self.ui.resultLabel.setText("" if record is None else self._result_text(record))
+
+    def _result_text(self, record: dict[str, Any]) -> str:
+        model = self.logic.models.get(str(record.get("model")))
+        text = _("{model}; seed {seed}, {steps} steps, B-map {db} dB.").format(
+            model=model.title if model else record.get("model"),
+            seed=record.get("seed"),
+            steps=record.get("steps"),
+            db=record.get("attenuation_db"),
+        )
+        return f"<small>{text}</small>"
 
     def _show_ready(self, model: Model | None) -> None:
         reason = planning.reason_not_ready(self.parameters, model)
@@ -470,14 +530,6 @@ def _pixmap(image: Any) -> Any:
     pixmap = qt.QPixmap()
     pixmap.loadFromData(b"P5 %d %d 255\n" % (columns, rows) + image.tobytes(), "PGM")
     return pixmap.scaled(_PREVIEW_PIXELS, _PREVIEW_PIXELS, qt.Qt.KeepAspectRatio, qt.Qt.SmoothTransformation)
-
-
-def _result_text(record: dict[str, Any]) -> str:
-    return "<small>{}</small>".format(
-        _("Model {model}, seed {seed}, {steps} steps, B-map {db} dB.").format(
-            model=record.get("model"), seed=record.get("seed"), steps=record.get("steps"), db=record.get("attenuation_db")
-        )
-    )
 
 
 def _sentence(text: str) -> str:

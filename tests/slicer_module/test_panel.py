@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,8 @@ def test_the_model_is_described_with_its_licence_and_labels(heart: panels.Opened
 
 
 def test_every_control_explains_itself(opened: panels.Opened) -> None:
-    kinds = "Q(?:ComboBox|SpinBox|DoubleSpinBox|CheckBox|PushButton|ToolButton|TableWidget)|ctkSliderWidget|qMRMLNodeComboBox"
+    plain = "ComboBox|SpinBox|DoubleSpinBox|CheckBox|PushButton|ToolButton|TableWidget"
+    kinds = f"Q(?:{plain})|ctkSliderWidget|qMRMLNodeComboBox"
     names = re.findall(rf'<widget class="(?:{kinds})" name="(\w+)"', UI)
     assert len(names) > 40
     assert [name for name in names if not getattr(opened.ui, name).toolTip] == []
@@ -178,7 +180,14 @@ def test_nodes_go_both_ways(opened: panels.Opened, scene: Any) -> None:
 
 
 def test_only_images_lines_and_planes_are_offered(opened: panels.Opened, scene: Any) -> None:
-    for kind in ("vtkMRMLScalarVolumeNode", "vtkMRMLVectorVolumeNode", "vtkMRMLLabelMapVolumeNode", "vtkMRMLMarkupsLineNode", "vtkMRMLMarkupsPlaneNode", "vtkMRMLMarkupsFiducialNode"):  # fmt: skip
+    for kind in (
+        "vtkMRMLScalarVolumeNode",
+        "vtkMRMLVectorVolumeNode",
+        "vtkMRMLLabelMapVolumeNode",
+        "vtkMRMLMarkupsLineNode",
+        "vtkMRMLMarkupsPlaneNode",
+        "vtkMRMLMarkupsFiducialNode",
+    ):
         scene.AddNewNodeByClass(kind, kind)
     opened.settle()
 
@@ -214,7 +223,11 @@ def test_the_user_s_class_is_kept_when_a_segment_is_renamed(heart: panels.Opened
     heart.ui.classTable.cellWidget(0, 1).setCurrentIndex(2)
     heart.parameters.segmentation.GetSegmentation().GetNthSegment(0).SetName("Kammer")
     heart.settle()
-    assert table_of(heart) == {"Left atrium": "myocardium", "Myocardium": "myocardium", "Kammer": "left-ventricle cavity"}
+    assert table_of(heart) == {
+        "Left atrium": "myocardium",
+        "Myocardium": "myocardium",
+        "Kammer": "left-ventricle cavity",
+    }
 
 
 def test_a_new_segment_is_guessed_and_a_removed_one_leaves(heart: panels.Opened) -> None:
@@ -276,38 +289,107 @@ def test_another_model_brings_its_own_defaults(opened: panels.Opened) -> None:
     assert opened.parameters.beam_kind.value == "linear"
 
 
-def test_a_bundle_is_added_by_its_folder_and_remembered(opened: panels.Opened, tmp_path: Path) -> None:
-    import shutil
+@pytest.fixture
+def trust(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Says OK to every question; the questions."""
+    import slicer
 
+    asked: list[str] = []
+    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda text, **_: asked.append(text) is None)
+    return asked
+
+
+@pytest.fixture
+def own_models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def copied_bundle(opened: panels.Opened, folder: Path) -> Path:
+    source = opened.panel.logic.models["thyroid_bmap_sdm"].folder
+    shutil.copytree(source, folder, ignore=shutil.ignore_patterns("*.pt"))
+    return folder
+
+
+def answer(text: str) -> None:
     from slicer_module import pythonqt
 
-    source = opened.panel.logic.models["thyroid_bmap_sdm"].folder
-    shutil.copytree(source, tmp_path / "my thyroid", ignore=shutil.ignore_patterns("*.pt"))
-    pythonqt.QFileDialog.answers = [str(tmp_path / "my thyroid")]
-    opened.ui.addModelButton.click()
+    pythonqt.QFileDialog.answers = [text]
+
+
+def test_a_bundle_is_added_by_its_folder_and_remembered(
+    opened: panels.Opened, tmp_path: Path, trust: list[str]
+) -> None:
+    answer(str(copied_bundle(opened, tmp_path / "my thyroid")))
+    opened.panel.add_model()
     opened.settle()
     assert opened.parameters.model == "my thyroid"
-    opened.panel.logic.models = {}
+    assert "trust" in trust[0]
     opened.panel.logic.find_models()
     assert "my thyroid" in opened.panel.logic.models
 
 
-def test_a_folder_that_is_no_bundle_is_refused_with_a_remedy(opened: panels.Opened, tmp_path: Path) -> None:
-    from slicer_module import pythonqt
+def test_an_added_model_is_forgotten_and_its_folder_stays(
+    opened: panels.Opened, tmp_path: Path, trust: list[str]
+) -> None:
+    answer(str(copied_bundle(opened, tmp_path / "my thyroid")))
+    opened.panel.add_model()
+    opened.settle()
+    assert opened.panel.remove_action.enabled
+    opened.panel.remove_model()
+    opened.settle()
+    assert opened.parameters.model == "cardiac_bmap_sdm"
+    assert "my thyroid" not in opened.panel.logic.models
+    assert (tmp_path / "my thyroid" / "configs").is_dir()
+    assert not opened.panel.remove_action.enabled
 
-    pythonqt.QFileDialog.answers = [str(tmp_path)]
-    opened.ui.addModelButton.click()
+
+def test_a_model_is_installed_from_a_file_and_deleted(
+    opened: panels.Opened, tmp_path: Path, trust: list[str], own_models: Path
+) -> None:
+    copied_bundle(opened, tmp_path / "zipped" / "thyroid_new")
+    answer(shutil.make_archive(str(tmp_path / "model"), "zip", tmp_path / "zipped"))
+    opened.panel.install_model()
+    opened.settle()
+    assert opened.parameters.model == "thyroid_new"
+    folder = opened.panel.logic.models["thyroid_new"].folder
+    assert folder.is_relative_to(own_models)
+    opened.panel.remove_model()
+    assert not folder.exists()
+
+
+def test_a_shipped_model_cannot_be_removed(opened: panels.Opened, trust: list[str]) -> None:
+    opened.panel.remove_model()
+    assert trust == []
+    assert len(opened.panel.logic.models) == 3
+
+
+def test_who_does_not_trust_a_model_gets_none(opened: panels.Opened, tmp_path: Path, monkeypatch: Any) -> None:
+    import slicer
+
+    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda text, **_: False)
+    answer(str(copied_bundle(opened, tmp_path / "my thyroid")))
+    opened.panel.add_model()
+    assert "my thyroid" not in opened.panel.logic.models
+
+
+def test_a_folder_that_is_no_bundle_is_refused_with_a_remedy(
+    opened: panels.Opened, tmp_path: Path, trust: list[str]
+) -> None:
+    answer(str(tmp_path))
+    opened.panel.add_model()
     assert "is no bundle" in opened.status
     assert "Choose the folder" in opened.status
 
 
-def test_cancelling_the_folder_dialog_changes_nothing(opened: panels.Opened) -> None:
-    from slicer_module import pythonqt
-
-    pythonqt.QFileDialog.answers = [""]
-    before = opened.parameters.model
-    opened.ui.addModelButton.click()
-    assert opened.parameters.model == before
+@pytest.mark.parametrize("action", ["add_model", "install_model", "find_beam"])
+def test_cancelling_a_file_dialog_changes_nothing(opened: panels.Opened, action: str, trust: list[str]) -> None:
+    opened.parameters.beam_source = type(opened.parameters.beam_source).FILE
+    answer("")
+    before = opened.parameters.parameterNode.GetParameterNamesAsCommaSeparatedList(), opened.parameters.model
+    getattr(opened.panel, action)()
+    assert (opened.parameters.parameterNode.GetParameterNamesAsCommaSeparatedList(), opened.parameters.model) == before
+    assert trust == []
 
 
 # --- The plane --------------------------------------------------------------------------------------------------------
@@ -425,7 +507,17 @@ def test_fitting_without_an_image_says_so(heart: panels.Opened) -> None:
 def test_a_file_of_slicer_ultrasound_gives_the_beam(heart: panels.Opened, tmp_path: Path) -> None:
     from slicer_module import pythonqt
 
-    mask = {"mask_type": "fan", "angle1": 50.0, "angle2": 130.0, "center_rows_px": 12, "center_cols_px": 63.5, "radius1": 0, "radius2": 90, "image_size_rows": 128, "image_size_cols": 128}  # fmt: skip
+    mask = {
+        "mask_type": "fan",
+        "angle1": 50.0,
+        "angle2": 130.0,
+        "center_rows_px": 12,
+        "center_cols_px": 63.5,
+        "radius1": 0,
+        "radius2": 90,
+        "image_size_rows": 128,
+        "image_size_cols": 128,
+    }
     path = tmp_path / "mask.json"
     path.write_text(json.dumps({"MaskConfig": mask}))
     pythonqt.QFileDialog.answers = [str(path)]
@@ -466,7 +558,11 @@ def test_an_output_shows_the_numbers_that_it_has(heart: panels.Opened, kind: str
 
 @pytest.mark.parametrize(
     ("box", "widget", "when"),
-    [("guidanceBox", "guidanceSlider", True), ("randomSeedBox", "seedBox", False), ("fromImageBox", "strengthSlider", True)],
+    [
+        ("guidanceBox", "guidanceSlider", True),
+        ("randomSeedBox", "seedBox", False),
+        ("fromImageBox", "strengthSlider", True),
+    ],
 )
 def test_a_tick_frees_what_belongs_to_it(heart: panels.Opened, box: str, widget: str, when: bool) -> None:
     for checked in (True, False):
@@ -580,9 +676,7 @@ def test_cancel_stops_at_once_and_leaves_the_scene_as_it_was(
     assert heart.ui.generateButton.enabled
 
 
-def test_closing_the_scene_stops_the_drawing(
-    heart: panels.Opened, monkeypatch: pytest.MonkeyPatch, scene: Any
-) -> None:
+def test_closing_the_scene_stops_the_drawing(heart: panels.Opened, monkeypatch: pytest.MonkeyPatch, scene: Any) -> None:
     monkeypatch.setenv("FAKE_WORKER_FAULT", "hang")
     heart.ui.generateButton.click()
     process = heart.panel.logic.queue.running
@@ -690,7 +784,7 @@ def test_without_a_result_there_is_nothing_to_make_again(heart: panels.Opened) -
     assert not heart.ui.restoreButton.enabled
     heart.draw()
     assert heart.ui.rerunButton.enabled
-    assert "Model cardiac_bmap_sdm, seed" in heart.ui.resultLabel.text
+    assert "Cardiac B-map semantic diffusion; seed" in heart.ui.resultLabel.text
 
 
 def test_a_patients_image_is_not_offered_as_a_result(heart: panels.Opened) -> None:
@@ -709,8 +803,6 @@ def test_the_command_makes_the_image_of_the_last_seed(heart: panels.Opened) -> N
         assert "-m monai.bundle run" in line
         assert json.loads(settings.read_text())["seeds"] == [heart.parameters.seed]
     finally:
-        import shutil
-
         shutil.rmtree(settings.parent)
 
 
@@ -729,7 +821,9 @@ def own_python(heart: panels.Opened, monkeypatch: pytest.MonkeyPatch) -> dict[st
 
     def ensure(ask: Any) -> None:
         if state["missing"] and not ask("\n".join(state["missing"])):
-            raise install.InstallDeclined("The Python packages were not installed: without them no image can be generated.")
+            raise install.InstallDeclined(
+                "The Python packages were not installed: without them no image can be generated."
+            )
         if state.get("error"):
             raise install.InstallError(state["error"])
         state["missing"] = []
@@ -803,7 +897,9 @@ def _nodes(scene: Any, kind: str) -> list[Any]:
 
 
 def _outline(scene: Any) -> Any:
-    return next((node for node in _nodes(scene, "vtkMRMLModelNode") if node.GetAttribute("BMapDiffusion.outline")), None)
+    return next(
+        (node for node in _nodes(scene, "vtkMRMLModelNode") if node.GetAttribute("BMapDiffusion.outline")), None
+    )
 
 
 def _nodes_named(name: str) -> Any:

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from SlicerBMapDiffusionLib.messages import Message
-from SlicerBMapDiffusionLib.process import ENDED, JobProcess, JobQueue, worker_environment
 
 from slicer_module.workers import SAY, fake, is_alive, until
+from SlicerBMapDiffusionLib.messages import Message
+from SlicerBMapDiffusionLib.process import ENDED, JobProcess, JobQueue, worker_environment
 
 PROGRESS = """say('BMAP {"event": "progress", "image": 0, "images": 1, "step": %d, "steps": 4}')"""
 
