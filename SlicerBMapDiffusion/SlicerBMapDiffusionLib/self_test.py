@@ -71,7 +71,9 @@ def run(test: Any, parameter_node: Any, python: str | None = None, name: str = "
     volume, segmentation = sample_data.load(name)
     parameters = Parameters(parameter_node())
     model = next(
-        model for model in logic.models.values() if name in model.name or (name == "heart" and "cardiac" in model.name)
+        model
+        for model in logic.shelf.models.values()
+        if name in model.name or (name == "heart" and "cardiac" in model.name)
     )
     parameters.model, parameters.segmentation, parameters.volume = model.name, segmentation, volume
     parameters.frame_kind, parameters.steps, parameters.random_seed = FrameKind.SLICES, steps, False
