@@ -201,10 +201,10 @@ def _cut(surface: Any, to_world: NDArray[np.float64], frame: Frame) -> NDArray[n
 def _why_nothing(segments: list[Any]) -> str:
     empty = [segment.GetName() for segment in segments if _is_empty(segment)]
     if len(empty) == len(segments):
-        return _("The mapped segments are empty: {names}. Draw them in the Segment Editor.").format(
-            names=", ".join(empty)
+        return str(
+            _("The mapped segments are empty: {names}. Draw them in the Segment Editor.").format(names=", ".join(empty))
         )
-    return _("No mapped segment meets the frame; move the frame, or turn the slice view, to where they are.")
+    return str(_("No mapped segment meets the frame; move the frame, or turn the slice view, to where they are."))
 
 
 def _is_empty(segment: Any) -> bool:

@@ -6,6 +6,7 @@ kind of frame makes of the node that says so is then measured against where the 
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -91,17 +92,23 @@ def grid(left_handed: bool, spacing: tuple[float, float, float] = (0.4, 0.35, 0.
 
 def add_segmentation(left_handed: bool = False, parent: NDArray[np.float64] | None = None) -> Any:
     """A segmentation of the markers, imported from a label volume of 76 x 81 x 61 voxels; ids by label."""
+    voxels, matrix = _markers(left_handed), grid(left_handed)
+    under = np.eye(4) if parent is None else parent
+    segmentation = import_labels(voxels, np.linalg.inv(under) @ matrix)
+    if parent is not None:
+        segmentation.SetAndObserveTransformNodeID(add_transform(parent).GetID())
+    return segmentation
+
+
+@cache
+def _markers(left_handed: bool) -> NDArray[np.uint8]:
     matrix = grid(left_handed)
     k, j, i = np.mgrid[:61, :81, :76]
     points = np.stack((i, j, k), axis=-1) @ matrix[:3, :3].T + matrix[:3, 3]
     voxels = np.zeros(points.shape[:3], dtype=np.uint8)
     for label, marker in enumerate(MARKERS, start=1):
         voxels[np.linalg.norm(points - in_world(marker), axis=-1) <= marker[3]] = label
-    under = np.eye(4) if parent is None else parent
-    segmentation = import_labels(voxels, np.linalg.inv(under) @ matrix)
-    if parent is not None:
-        segmentation.SetAndObserveTransformNodeID(add_transform(parent).GetID())
-    return segmentation
+    return voxels
 
 
 def import_labels(voxels: NDArray[np.uint8], matrix: NDArray[np.float64]) -> Any:

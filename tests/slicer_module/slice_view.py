@@ -73,15 +73,17 @@ class SliceView:
     def save(self, path: Path) -> NDArray[np.uint8]:
         """Write the picture as PNG and return it."""
         pixels = self.render()
-        image = vtk.vtkImageData()
-        image.SetDimensions(pixels.shape[1], pixels.shape[0], 1)
-        flat = np.ascontiguousarray(pixels[::-1]).reshape(-1, 3)
-        image.GetPointData().SetScalars(numpy_to_vtk(flat, deep=True))
-        writer = vtk.vtkPNGWriter()
-        writer.SetInputData(image)
-        writer.SetFileName(str(path))
-        writer.Write()
+        write_picture(pixels, path)
         return pixels
+
+    def caption(self, text: str) -> None:
+        """Small words at the lower left, such as that this is no screenshot of the application."""
+        words = vtk.vtkTextActor()
+        words.SetInput(text)
+        words.SetPosition(8, 6)
+        words.GetTextProperty().SetFontSize(13)
+        words.GetTextProperty().SetColor(0.7, 0.7, 0.7)
+        self._renderer.AddViewProp(words)
 
     def _add_image(self) -> None:
         self._mapper = vtk.vtkImageMapper()
@@ -91,6 +93,17 @@ class SliceView:
         actor.SetMapper(self._mapper)
         actor.GetProperty().SetDisplayLocationToBackground()
         self._renderer.AddViewProp(actor)
+
+
+def write_picture(pixels: NDArray[np.uint8], path: Path) -> None:
+    """Write (height, width, 3), the first row on top, as PNG."""
+    image = vtk.vtkImageData()
+    image.SetDimensions(pixels.shape[1], pixels.shape[0], 1)
+    image.GetPointData().SetScalars(numpy_to_vtk(np.ascontiguousarray(pixels[::-1]).reshape(-1, 3), deep=True))
+    writer = vtk.vtkPNGWriter()
+    writer.SetInputData(image)
+    writer.SetFileName(str(path))
+    writer.Write()
 
 
 def _managers(application: Any, renderer: Any, node: Any) -> Any:

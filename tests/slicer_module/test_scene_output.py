@@ -220,6 +220,7 @@ def test_variants_are_a_sequence_that_its_browser_steps_through(module, size):
         assert matrix_of(node) == pytest.approx(frame.ijk_to_ras, abs=1e-12)
         assert attributes_of(node) | {"BMapDiffusion.seed": "17"} == ATTRIBUTES
         assert node.GetAttribute("BMapDiffusion.seed") == str(RECORD["seeds"][index])
+        assert (node.GetDisplayNode().GetWindowLevelMin(), node.GetDisplayNode().GetWindowLevelMax()) == (0, 255)
 
 
 def test_one_variant_is_a_sequence_too(module):
