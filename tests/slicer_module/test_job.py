@@ -345,6 +345,7 @@ def test_a_removed_job_is_gone_and_removing_it_again_is_no_error(written: Job) -
         ),
         (1, ["MemoryError"], "computer has too little free memory"),
         (1, ["OSError: [Errno 28] No space left on device: 'x'"], "The disk is full"),
+        (1, ["OSError: 49152 requested and 8064 written"], "The disk is full"),
         (1, ["ModuleNotFoundError: No module named 'monai'"], r"missing \(monai\). Press Install packages"),
         (1, ["ImportError: monai_bmaps.handlers needs ignite: pip install"], r"missing \(ignite\)"),
         (1, ["ValueError: m.pt is not the file that model.json beside it describes"], "weights are damaged"),

@@ -361,6 +361,19 @@ def test_leaving_the_application_cancels_all_and_starts_none(tmp_path: Path) -> 
     assert not is_alive(processes[0].pid or 0)
 
 
+def test_who_cancels_on_hearing_something_hears_no_more(tmp_path: Path) -> None:
+    queue, process, heard = JobQueue(), fake("[say(n) for n in range(9)]; time.sleep(60)", tmp_path), []
+
+    def cancel(process: JobProcess, said: Message | str) -> None:
+        heard.append(said)
+        queue.cancel(process)
+
+    queue.add(process, cancel, lambda ended: heard.append(ended.state))
+    time.sleep(0.5)
+    run(queue)
+    assert heard == [Message("state", {"state": "starting"}), "cancelled"]
+
+
 def test_a_process_that_cannot_start_does_not_stop_the_queue(tmp_path: Path) -> None:
     queue, bad, good = JobQueue(), JobProcess(["/no/such/program"], tmp_path), fake("", tmp_path)
     queue.add(bad)
