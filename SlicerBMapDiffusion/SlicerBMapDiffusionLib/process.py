@@ -259,9 +259,9 @@ class JobQueue:
         if not self._entries:
             return
         entry = self._entries[0]
-        said = entry.process.poll()
-        for each in said:
-            entry.on_output(entry.process, each)
+        for each in entry.process.poll():
+            if entry in self._entries:  # whoever was told may have cancelled it
+                entry.on_output(entry.process, each)
         if entry.process.state in ENDED and entry in self._entries:
             self._leave(entry)
 

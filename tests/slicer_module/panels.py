@@ -32,9 +32,9 @@ class Opened:
     """
 
     def __init__(self, application: Any, worker: str) -> None:
-        from slicer_module import slicer_stand_ins
-
         import slicer
+
+        from slicer_module import slicer_stand_ins
 
         self.application = application
         self.app = slicer_stand_ins.install()

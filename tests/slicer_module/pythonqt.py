@@ -2,8 +2,8 @@
 
 In PythonQt a Qt property is an attribute (``label.text = "x"``), never a method, a signal is connected by
 ``button.connect("clicked()", slot)`` or ``button.clicked.connect(slot)``, and file dialogs return a plain string. This
-module offers ``qt`` and ``ctk`` with these manners, and the ``qMRML`` widgets bound to a real MRML scene. It only holds what the
-module uses; what it lacks fails loudly.
+module offers ``qt`` and ``ctk`` with these manners, and the ``qMRML`` widgets bound to a real MRML scene. It only holds
+what the module uses; what it lacks fails loudly.
 """
 
 from __future__ import annotations
@@ -104,16 +104,16 @@ class QFileDialog(qt.QFileDialog):
 qt.QFileDialog = QFileDialog
 
 
-class ctkCollapsibleButton(Manners, QtWidgets.QFrame):  # noqa: N801
+class ctkCollapsibleButton(Manners, QtWidgets.QWidget):  # noqa: N801
     """A header that shows and hides what lies below it."""
 
-    contentsCollapsed = Signal(bool)
+    contentsCollapsed = Signal(bool)  # noqa: N815
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self._collapsed = False
         self._text = ""
-        QtWidgets.QFrame.setContentsMargins(self, 0, 24, 0, 0)
+        QtWidgets.QWidget.setContentsMargins(self, 0, 24, 0, 0)
 
     def paintEvent(self, event: Any) -> None:  # noqa: N802
         painter, palette = QtGui.QPainter(self), QtWidgets.QWidget.palette(self)
@@ -136,6 +136,7 @@ class ctkCollapsibleButton(Manners, QtWidgets.QFrame):  # noqa: N801
             if isinstance(child, QtWidgets.QWidget):
                 child.setVisible(not collapsed)
         QtWidgets.QWidget.setMaximumHeight(self, 24 if collapsed else 16777215)
+        QtWidgets.QWidget.setContentsMargins(self, 0, 24, 0, 0)
         QtWidgets.QWidget.update(self)
         if changed:
             self.contentsCollapsed.emit(collapsed)
@@ -154,6 +155,7 @@ class ctkSliderWidget(Manners, QtWidgets.QWidget):  # noqa: N801
         self._box, self._slider = QtWidgets.QDoubleSpinBox(), QtWidgets.QSlider(QtCore.Qt.Horizontal)
         self._slider.setRange(0, 1000)
         self._slider.setMinimumWidth(60)
+        self._box.setMinimumWidth(92)
         layout = QtWidgets.QHBoxLayout()
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._slider, 1)
@@ -169,12 +171,19 @@ class ctkSliderWidget(Manners, QtWidgets.QWidget):  # noqa: N801
         return self._box.maximum() - self._box.minimum() or 1.0
 
     def _changed(self, value: float) -> None:
-        self._slider.setValue(round(1000 * (value - self._low()) / self._span()))
+        self._place()
         self.valueChanged.emit(value)
 
+    def _place(self) -> None:
+        self._slider.setValue(round(1000 * (self._box.value() - self._low()) / self._span()))
+
+    def _limit(self, setter: Any, value: float) -> None:
+        setter(value)
+        self._place()
+
     value = Property(float, lambda self: self._box.value(), lambda self, value: self._box.setValue(value))
-    minimum = Property(float, lambda self: self._box.minimum(), lambda self, value: self._box.setMinimum(value))
-    maximum = Property(float, lambda self: self._box.maximum(), lambda self, value: self._box.setMaximum(value))
+    minimum = Property(float, lambda self: self._box.minimum(), lambda self, v: self._limit(self._box.setMinimum, v))
+    maximum = Property(float, lambda self: self._box.maximum(), lambda self, v: self._limit(self._box.setMaximum, v))
     singleStep = Property(float, lambda self: self._box.singleStep(), lambda self, v: self._box.setSingleStep(v))  # noqa: N815
     decimals = Property(int, lambda self: self._box.decimals(), lambda self, value: self._box.setDecimals(value))
     suffix = Property(str, lambda self: self._box.suffix(), lambda self, value: self._box.setSuffix(value))
@@ -234,7 +243,9 @@ class qMRMLNodeComboBox(Manners, QtWidgets.QComboBox):  # noqa: N801
         for tag in self._observers:
             self._scene.RemoveObserver(tag)
         self._scene = scene
-        events = (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndImportEvent, scene.EndCloseEvent) if scene else ()
+        events = (
+            (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndImportEvent, scene.EndCloseEvent) if scene else ()
+        )
         self._observers = [scene.AddObserver(event, lambda *_: self._fill()) for event in events]
         self._fill()
 

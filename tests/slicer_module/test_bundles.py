@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+
 from SlicerBMapDiffusionLib.bundles import check_weights, find_models, read_model
 
 ROOT = Path(__file__).parents[2]

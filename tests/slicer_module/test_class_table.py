@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from SlicerBMapDiffusionLib.class_table import ClassTable
 from SlicerBMapDiffusionLib.mapping import SegmentInfo
 
@@ -23,7 +24,9 @@ def test_text_brings_the_table_back(table: ClassTable) -> None:
     assert ClassTable.from_text(table.to_text()) == table
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"rows": 3}', '{"rows": [["a"]], "model": "", "segmentation": ""}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", '{"rows": 3}', '{"rows": [["a"]], "model": "", "segmentation": ""}']
+)
 def test_text_that_is_no_table_gives_an_empty_one(text: str) -> None:
     assert ClassTable.from_text(text) == ClassTable()
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from SlicerBMapDiffusionLib import job as job_module
 from SlicerBMapDiffusionLib.fitting import write_fit
 from SlicerBMapDiffusionLib.hints import hint

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from SlicerBMapDiffusionLib.messages import Message
-from SlicerBMapDiffusionLib.process import ENDED, JobProcess, JobQueue, worker_environment
 
 from slicer_module.workers import SAY, fake, is_alive, until
+from SlicerBMapDiffusionLib.messages import Message
+from SlicerBMapDiffusionLib.process import ENDED, JobProcess, JobQueue, worker_environment
 
 PROGRESS = """say('BMAP {"event": "progress", "image": 0, "images": 1, "step": %d, "steps": 4}')"""
 
@@ -359,6 +359,19 @@ def test_leaving_the_application_cancels_all_and_starts_none(tmp_path: Path) -> 
     assert [process.pid is None for process in processes] == [False, True, True]
     assert len(ended) == 3
     assert not is_alive(processes[0].pid or 0)
+
+
+def test_who_cancels_on_hearing_something_hears_no_more(tmp_path: Path) -> None:
+    queue, process, heard = JobQueue(), fake("[say(n) for n in range(9)]; time.sleep(60)", tmp_path), []
+
+    def cancel(process: JobProcess, said: Message | str) -> None:
+        heard.append(said)
+        queue.cancel(process)
+
+    queue.add(process, cancel, lambda ended: heard.append(ended.state))
+    time.sleep(0.5)
+    run(queue)
+    assert heard == [Message("state", {"state": "starting"}), "cancelled"]
 
 
 def test_a_process_that_cannot_start_does_not_stop_the_queue(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ def test_a_phantom_has_an_image_and_named_segments(
     module: Any, name: str, shape: tuple[int, ...], segments: list[str], spacing: tuple[float, ...]
 ) -> None:
     import slicer
+
     from SlicerBMapDiffusionLib import sample_data, scene
 
     volume, segmentation = sample_data.load(name)
@@ -44,6 +45,7 @@ def test_a_phantom_has_an_image_and_named_segments(
 def test_image_and_segments_lie_on_one_grid_face_to_the_front(module: Any) -> None:
     import slicer
     import vtk
+
     from SlicerBMapDiffusionLib import sample_data, scene
 
     volume, segmentation = sample_data.load("heart")

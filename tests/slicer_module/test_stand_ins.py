@@ -48,7 +48,9 @@ def test_a_value_out_of_range_is_refused(example: Any, name: str, value: Any) ->
         setattr(example, name, value)
 
 
-@pytest.mark.parametrize(("name", "value"), [("count", 2.0), ("count", None), ("text", 3), ("flag", 1), ("colour", "RED")])
+@pytest.mark.parametrize(
+    ("name", "value"), [("count", 2.0), ("count", None), ("text", 3), ("flag", 1), ("colour", "RED")]
+)
 def test_a_value_of_another_type_is_refused(example: Any, name: str, value: Any) -> None:
     with pytest.raises(TypeError, match="type"):
         setattr(example, name, value)
@@ -65,7 +67,8 @@ def named(widget: Any, parameter: str) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("cls", "parameter"), [("QSpinBox", "share"), ("QDoubleSpinBox", "count"), ("QCheckBox", "text"), ("QComboBox", "text")]
+    ("cls", "parameter"),
+    [("QSpinBox", "share"), ("QDoubleSpinBox", "count"), ("QCheckBox", "text"), ("QComboBox", "text")],
 )
 def test_a_widget_that_does_not_fit_the_parameter_is_refused(example: Any, cls: str, parameter: str) -> None:
     ui, ui.widget = named(getattr(qt, cls)(), parameter)

@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+from slicer_module.workers import is_alive, until
 from SlicerBMapDiffusionLib.bundles import Model, read_model
 from SlicerBMapDiffusionLib.fitting import write_fit
 from SlicerBMapDiffusionLib.job import Job, Message, Request, Result, new_job_folder, write_job
 from SlicerBMapDiffusionLib.process import JobProcess, worker_environment
-
-from slicer_module.workers import is_alive, until
 
 ROOT = Path(__file__).parents[2]
 PYTHON = os.environ.get("BMAP_WORKER_PYTHON", sys.executable)
