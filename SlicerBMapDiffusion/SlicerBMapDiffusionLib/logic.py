@@ -17,17 +17,17 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from SlicerBMapDiffusionLib import bundles, install, places, planning, scene
+from SlicerBMapDiffusionLib import bundles, install, planning, scene
 from SlicerBMapDiffusionLib.beams import BeamSettings, carried, from_slicer_ultrasound
 from SlicerBMapDiffusionLib.class_table import ClassTable
+from SlicerBMapDiffusionLib.fitting import Kind, write_fit
 from SlicerBMapDiffusionLib.job import Job, Message, Request, new_job_folder, write_job
 from SlicerBMapDiffusionLib.parameters import OutputKind
 from SlicerBMapDiffusionLib.planning import Plan
-from SlicerBMapDiffusionLib.png import write_png
 from SlicerBMapDiffusionLib.process import JobProcess, JobQueue, worker_environment
+from SlicerBMapDiffusionLib.shelf import Shelf
 
 _POLL_MS = 100
-_SETTINGS_KEY = "BMapDiffusion/ModelFolders"
 _SEGMENTATION, _VOLUME = "BMapDiffusion.segmentation", "BMapDiffusion.image"
 _TABLE, _ANATOMY = "BMapDiffusion.class_table", "BMapDiffusion.anatomy_sha256"
 
@@ -76,42 +76,13 @@ class Logic:
 
     def __init__(self, listener: Listener, python: str | None = None) -> None:
         self.listener, self._python = listener, python
-        self.models: dict[str, bundles.Model] = {}
-        self.refused: dict[str, str] = {}
+        self.shelf = Shelf()
         self.last_seed: int | None = None
         self.queue = JobQueue()
         self._drawings: list[_Drawing] = []
         self._timer = qt.QTimer()
         self._timer.setInterval(_POLL_MS)
         self._timer.connect("timeout()", self.poll)
-        self.find_models()
-
-    # Models
-
-    def find_models(self) -> None:
-        """Look for models: those shipped, downloaded, and added by the user."""
-        own = [str(folder) for folder in slicer.util.settingsValue(_SETTINGS_KEY, None) or []]
-        folders = [places.bundles_folder(), places.downloads_folder() / "Models", *own]
-        self.refused = {}
-        found = bundles.find_models(folders, lambda folder, why: self.refused.update({str(folder): why}))
-        self.models = {model.name: model for model in reversed(found)}
-        self.models = dict(sorted(self.models.items(), key=lambda item: (not item[1].labels, item[1].title)))
-
-    def add_model(self, folder: str) -> bundles.Model:
-        """Remember a bundle's folder for this and later sessions.
-
-        Raises:
-            ValueError: it holds no usable bundle.
-        """
-        model = bundles.read_model(folder)
-        own = [str(known) for known in slicer.util.settingsValue(_SETTINGS_KEY, None) or []]
-        qt.QSettings().setValue(_SETTINGS_KEY, [*own, str(folder)] if str(folder) not in own else own)
-        self.find_models()
-        return self.models[model.name]
-
-    def model_of(self, parameters: Any) -> bundles.Model | None:
-        """The chosen model, None if it is not there."""
-        return self.models.get(parameters.model)
 
     # Drawing
 
@@ -141,7 +112,7 @@ class Logic:
             ValueError: something is missing; the sentence says what to do.
             OSError: the temporary folder cannot be written to.
         """
-        model = self._model(parameters.model)
+        model = self.shelf.model(parameters.model)
         seed = self.seed_for(parameters)
         self._start(planning.plan(parameters, model, seed))
         return seed
@@ -170,7 +141,7 @@ class Logic:
             ValueError: something is missing.
             OSError: the folder cannot be written to.
         """
-        model = self._model(parameters.model)
+        model = self.shelf.model(parameters.model)
         seed = parameters.seed if self.last_seed is None or not parameters.random_seed else self.last_seed
         plan = planning.plan(parameters, model, seed)
         return self._written(plan).terminal_line(self.python)
@@ -199,16 +170,14 @@ class Logic:
         """
         if parameters.volume is None:
             raise ValueError(_("Choose the loaded image first (2. Image plane)."))
-        model = self._model(parameters.model)
+        model = self.shelf.model(parameters.model)
         source = scene.frame_from_slices(parameters.volume)
         target = planning.frame_of(parameters, model)
-        folder = new_job_folder(slicer.app.temporaryPath)
-        write_png(folder / "image.png", scene.image_in_frame(parameters.volume, source)[0])
-        output = folder / "beam.json"
-        kind = "linear" if model.beam_kind == "linear" else "sector"
-        command = fit_command(self.python, folder / "image.png", kind, output)
-        process = self._process(command, folder, lambda: json.loads(output.read_text(encoding="utf-8")))
-        self._add(process, lambda *_: None, lambda ended: self._fitted(ended, folder, source, target))
+        image = scene.image_in_frame(parameters.volume, source)[0]
+        kind: Kind = "linear" if model.beam_kind == "linear" else "sector"
+        fit = write_fit(new_job_folder(slicer.app.temporaryPath), image, kind)
+        process = self._process(fit.command(self.python), fit.folder, fit.read_result)
+        self._add(process, self._heard_of_fit, lambda ended: self._fitted(ended, fit.folder, source, target))
 
     def read_ultrasound_file(self, parameters: Any, path: str) -> BeamSettings:
         """The beam of a file that SlicerUltrasound wrote for the loaded image.
@@ -224,11 +193,11 @@ class Logic:
             raise ValueError(_("{path} cannot be read: {reason}").format(path=path, reason=error)) from error
         beam = from_slicer_ultrasound(_mask_of(content))
         source = scene.frame_from_slices(parameters.volume)
-        return _carried_settings(beam, source, planning.frame_of(parameters, self._model(parameters.model)))
+        return _carried_settings(beam, source, planning.frame_of(parameters, self.shelf.model(parameters.model)))
 
     def outline(self, parameters: Any) -> None:
         """Show the beam in the slice views, or hide it where it is not wanted or not known."""
-        model = self.model_of(parameters)
+        model = self.shelf.models.get(parameters.model)
         if model is None or not parameters.show_outline:
             scene.hide_outline()
             return
@@ -240,18 +209,13 @@ class Logic:
 
     # What happens inside
 
-    def _model(self, name: str) -> bundles.Model:
-        if name not in self.models:
-            raise ValueError(_("The model {name} is not on this computer.").format(name=name or "-"))
-        return self.models[name]
-
     def _plan_of(self, node: Any) -> Plan:
         record = scene.record_of(node) if node is not None else None
         if record is None:
             raise ValueError(_("Choose an image that this module made."))
         request = Request.from_json(node.GetAttribute("BMapDiffusion.request"))
-        model = self._model(request.model)
-        segmentation, volume = node.GetNodeReference(_SEGMENTATION), node.GetNodeReference(_VOLUME)
+        model = self.shelf.model(request.model)
+        segmentation, volume = _input_of(node, _SEGMENTATION), _input_of(node, _VOLUME)
         if request.classes and segmentation is None:
             raise ValueError(_("The segmentation that this image was made from is no longer in the scene."))
         if request.strength is not None and volume is None:
@@ -261,7 +225,7 @@ class Logic:
         return planning.with_anatomy(request, segmentation, volume, table, planning.first_view())
 
     def _written(self, plan: Plan) -> Job:
-        bundles.check_weights(self._model(plan.request.model))
+        bundles.check_weights(self.shelf.model(plan.request.model))
         return write_job(new_job_folder(slicer.app.temporaryPath), plan.request, plan.labels, plan.images)
 
     def _start(self, plan: Plan) -> None:
@@ -318,43 +282,42 @@ class Logic:
         name = _("{input} synthetic").format(input=source.GetName() if source else request.model)
         record = {
             "model": request.model,
-            "weights_sha256": self._model(request.model).weights_sha256,
+            "weights_sha256": self.shelf.model(request.model).weights_sha256,
             "seed": request.seed,
             "steps": request.steps,
             "attenuation_db": request.attenuation_db,
             "label_mapping": dict(request.mapping),
             "seeds": list(result.seeds) if request.variants > 1 else None,
+            "class_table": plan.table.to_text(),
+            "anatomy_sha256": plan.anatomy,
             "request": request.to_json(),
         }
         variants = request.variants > 1
         node = scene.add_result(result.images, plan.frame, record, name, source, variants)
-        node.SetAttribute(_TABLE, plan.table.to_text())
-        node.SetAttribute(_ANATOMY, plan.anatomy)
-        for role, given in ((_SEGMENTATION, plan.segmentation), (_VOLUME, plan.volume)):
-            if given is not None:
-                node.SetNodeReferenceID(role, given.GetID())
+        for holder in (node, _browser_of(node)):
+            for role, given in ((_SEGMENTATION, plan.segmentation), (_VOLUME, plan.volume)):
+                if given is not None and holder is not None:
+                    holder.SetNodeReferenceID(role, given.GetID())
         scene.show(node)
         if plan.view is not None:
             scene.aim(plan.view, plan.frame)
         return node
 
+    def _heard_of_fit(self, _process: JobProcess, said: Message | str) -> None:
+        if isinstance(said, Message):
+            self.listener.on_progress(None, _("Looking for the beam ..."))
+
     def _fitted(self, process: JobProcess, folder: Path, source: Any, target: Any) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         if process.state == "done":
             try:
-                self.listener.on_beam(_carried_settings(process.result["beam"], source, target))
+                self.listener.on_beam(_carried_settings(process.result, source, target))
             except ValueError as error:
                 self.listener.on_failed(str(error), "")
         elif process.state == "cancelled":
             self.listener.on_cancelled()
         else:
             self.listener.on_failed(process.failure or "", "\n".join(process.tail))
-
-
-def fit_command(python: str, image: Path, kind: str, output: Path) -> list[str]:
-    """The child process that finds the beam in an image and writes it as JSON."""
-    start = [python, "-X", "utf8", "-W", "ignore", "-m", "monai_bmaps.jobs", "fit-beam"]
-    return [*start, str(image), "--kind", kind, "--output", str(output)]
 
 
 def restore(parameters: Any, node: Any) -> None:
@@ -369,7 +332,7 @@ def restore(parameters: Any, node: Any) -> None:
     before = parameters.StartModify()
     try:
         parameters.model = request.model
-        segmentation = node.GetNodeReference(_SEGMENTATION)
+        segmentation = _input_of(node, _SEGMENTATION)
         if segmentation is not None:
             parameters.segmentation = segmentation
             parameters.class_table = node.GetAttribute(_TABLE) or ""
@@ -388,6 +351,16 @@ def restore(parameters: Any, node: Any) -> None:
             parameters.output_kind, parameters.variants = OutputKind.VARIANTS, request.variants
     finally:
         parameters.EndModify(before)
+
+
+def _browser_of(node: Any) -> Any:
+    """The sequence browser that a shown variant belongs to: it keeps the references, which the variant loses."""
+    return slicer.modules.sequences.logic().GetFirstBrowserNodeForProxyNode(node)
+
+
+def _input_of(node: Any, role: str) -> Any:
+    browser = _browser_of(node)
+    return node.GetNodeReference(role) or (browser.GetNodeReference(role) if browser is not None else None)
 
 
 def _progress_text(said: Message) -> str:

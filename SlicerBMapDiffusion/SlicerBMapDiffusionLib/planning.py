@@ -137,7 +137,10 @@ def beam_of(parameters: Any, model: Model, size: FrameSize) -> dict[str, Any]:
     if parameters.beam_source is BeamSource.MODEL:
         usual = training_size(model)
         same = (size.rows, size.columns, size.row_mm, size.column_mm) == (
-            usual.rows, usual.columns, usual.row_mm, usual.column_mm,
+            usual.rows,
+            usual.columns,
+            usual.row_mm,
+            usual.column_mm,
         )
         return dict(model.beam) if same else model_settings(model).to_pixels(size)
     beam = settings_of(parameters).to_pixels(size)

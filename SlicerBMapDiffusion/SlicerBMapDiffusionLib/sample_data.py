@@ -1,4 +1,4 @@
-"""The phantoms that come with the extension: a simulated image and its segmentation, loaded from files, never downloaded."""
+"""The phantoms that come with the extension: a simulated image and its segmentation, files and no downloads."""
 
 from __future__ import annotations
 
@@ -55,7 +55,9 @@ def load(name: str) -> list[Any]:
 
 def _read(sample: Sample, suffix: str, kind: str, reader: Any) -> Any:
     path = sample.folder / f"{sample.name}{suffix}"
-    node = slicer.mrmlScene.AddNewNodeByClass(kind, sample.name.capitalize() + (" anatomy" if "seg" in suffix else " phantom"))
+    node = slicer.mrmlScene.AddNewNodeByClass(
+        kind, sample.name.capitalize() + (" anatomy" if "seg" in suffix else " phantom")
+    )
     reader.SetFileName(str(path))
     if not path.is_file() or not reader.ReadData(node):
         slicer.mrmlScene.RemoveNode(node)

@@ -59,7 +59,9 @@ class SegmentTable:
         for known in self.classes:
             choice.addItem(known)
         choice.setCurrentIndex(self.classes.index(name) + 1 if name in self.classes else 0)
-        choice.setToolTip(_("What this segment is for the model. Segments that are left out are drawn as other tissue."))
+        choice.setToolTip(
+            _("What this segment is for the model. Segments that are left out are drawn as other tissue.")
+        )
         choice.connect("currentIndexChanged(int)", lambda index, segment=identifier: self._chosen(segment, index))
         self.choices.append(choice)
         return choice

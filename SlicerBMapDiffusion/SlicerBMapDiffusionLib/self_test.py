@@ -1,4 +1,4 @@
-"""The module's self-test: the whole way from a phantom to an image in the scene, in the application or in the harness."""
+"""The module's self-test: the whole way from a phantom to an image, in the application or in the harness."""
 
 from __future__ import annotations
 
@@ -70,7 +70,11 @@ def run(test: Any, parameter_node: Any, python: str | None = None, name: str = "
     logic = Logic(recorder, python)
     volume, segmentation = sample_data.load(name)
     parameters = Parameters(parameter_node())
-    model = next(model for model in logic.models.values() if name in model.name or (name == "heart" and "cardiac" in model.name))
+    model = next(
+        model
+        for model in logic.shelf.models.values()
+        if name in model.name or (name == "heart" and "cardiac" in model.name)
+    )
     parameters.model, parameters.segmentation, parameters.volume = model.name, segmentation, volume
     parameters.frame_kind, parameters.steps, parameters.random_seed = FrameKind.SLICES, steps, False
     parameters.seed = 7
@@ -103,4 +107,3 @@ def wait(recorder: Recorder) -> None:
     while not recorder.ended and time.monotonic() < end:
         slicer.app.processEvents()
         time.sleep(0.01)
-

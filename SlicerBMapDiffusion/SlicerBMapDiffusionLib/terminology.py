@@ -1,4 +1,4 @@
-"""Offers the models' structures in Slicer's terminology selector, so that segments carry codes instead of names alone."""
+"""Offers the models' structures in Slicer's terminology selector, so that segments carry codes, not names alone."""
 
 import os
 

@@ -16,11 +16,11 @@ from SlicerBMapDiffusionLib.bundles import Model
 from SlicerBMapDiffusionLib.class_table import ClassTable
 from SlicerBMapDiffusionLib.logic import Logic, restore
 from SlicerBMapDiffusionLib.parameters import BeamKind, BeamSource, FrameKind, OutputKind, Parameters
+from SlicerBMapDiffusionLib.run_box import RunBox
 from SlicerBMapDiffusionLib.segment_table import SegmentTable
 
 _SELECTORS = ("segmentation", "view", "volume", "probe", "markup", "result")
 _REFRESH_MS = 30
-_PREVIEW_PIXELS = 192
 _BEAM_NUMBERS = ("Depth", "Width", "Radius", "Angle", "Steering", "Down", "Right")
 
 
@@ -41,36 +41,43 @@ class Panel(VTKObservationMixin):
         self.root = slicer.util.loadUI(ui_file)
         layout.addWidget(self.root)
         self.ui = slicer.util.childWidgetVariables(self.root)
-        self._refreshing = False
+        self._refreshing = self._entered = False
+        self._reason: str | None = None
         self._timer = qt.QTimer()
         self._timer.setSingleShot(True)
         self._timer.setInterval(_REFRESH_MS)
         self._timer.connect("timeout()", self.refresh)
         self.logic = Logic(self, python)
+        self.run = RunBox(self.ui)
         self.segments = SegmentTable(self.ui.classTable, self._table_changed)
         for name in _SELECTORS:
             getattr(self.ui, f"{name}Selector").setMRMLScene(slicer.mrmlScene)
+        self.ui.resultSelector.nodeTypes = ["vtkMRMLScalarVolumeNode"]
+        self.ui.resultSelector.addAttribute("vtkMRMLScalarVolumeNode", "BMapDiffusion.synthetic", "true")
         self._fill_models()
         self._connect_buttons()
         for event, slot in (
             (slicer.mrmlScene.StartCloseEvent, self._scene_starts_closing),
             (slicer.mrmlScene.EndCloseEvent, self._scene_closed),
             (slicer.mrmlScene.EndImportEvent, self._scene_closed),
+            (slicer.mrmlScene.NodeAddedEvent, self.refresh_soon),
         ):
             self.addObserver(slicer.mrmlScene, event, slot)
-        self._show_idle()
+        self._rest()
         self.enter()
 
     # Life
 
     def enter(self) -> None:
         """The module is shown, or there is a new scene: connect to its parameter node."""
+        self._entered = True
         if self.parameters is None:
             self._take(Parameters(self._parameter_node()))
         self.refresh()
 
     def exit(self) -> None:
         """The module is left: the outline goes, jobs go on."""
+        self._entered = False
         scene.hide_outline()
 
     def cleanup(self) -> None:
@@ -86,14 +93,12 @@ class Panel(VTKObservationMixin):
 
     def _scene_closed(self, *_: Any) -> None:
         self._let_go()
-        self.enter()
+        if self._entered:
+            self.enter()
 
     def _take(self, parameters: Any) -> None:
-        if parameters.model not in self.logic.models and self.logic.models:
-            self._adopt(parameters, next(iter(self.logic.models.values())))
-        for role, kind in (("segmentation", "vtkMRMLSegmentationNode"), ("view", "vtkMRMLSliceNode")):
-            if getattr(parameters, role) is None:
-                setattr(parameters, role, slicer.mrmlScene.GetFirstNodeByClass(kind))
+        if parameters.model not in self.logic.shelf.models and self.logic.shelf.models:
+            self._adopt(parameters, next(iter(self.logic.shelf.models.values())))
         self.parameters = parameters
         self._tag = parameters.connectGui(self.ui)
         # connectGui allows every subclass of the annotated type
@@ -113,10 +118,15 @@ class Panel(VTKObservationMixin):
 
     def _connect_buttons(self) -> None:
         ui = self.ui
+        menu = qt.QMenu(ui.addModelButton)
+        menu.addAction(_("Add the folder of a model..."), self.add_model)
+        menu.addAction(_("Install a model from a file (.zip)..."), self.install_model)
+        self.remove_action = menu.addAction(_("Remove this model"), self.remove_model)
+        ui.addModelButton.setMenu(menu)
+        ui.addModelButton.setPopupMode(qt.QToolButton.InstantPopup)
         ui.modelSelector.connect("currentIndexChanged(int)", self._model_chosen)
         ui.resultSelector.connect("currentNodeChanged(vtkMRMLNode*)", self.refresh_soon)
         for button, slot in (
-            (ui.addModelButton, self.add_model),
             (ui.upButton, lambda: self.segments.move(-1)),
             (ui.downButton, lambda: self.segments.move(1)),
             (ui.guessButton, self.guess_again),
@@ -135,7 +145,7 @@ class Panel(VTKObservationMixin):
 
     def rerun(self) -> None:
         """Draw the chosen result once more."""
-        self._attempt(lambda: self._say(self.logic.rerun(self.ui.resultSelector.currentNode())), packages=True)
+        self._attempt(lambda: self.run.say(self.logic.rerun(self.ui.resultSelector.currentNode())), packages=True)
 
     def restore(self) -> None:
         """Set the panel to what made the chosen result."""
@@ -153,16 +163,41 @@ class Panel(VTKObservationMixin):
 
     def add_model(self) -> None:
         """Ask for a bundle's folder and choose it."""
-        folder = qt.QFileDialog.getExistingDirectory(self.root, _("Folder of a bundle"))
-        if folder:
-            self._attempt(lambda: self._choose_new(self.logic.add_model(folder)))
+        folder = qt.QFileDialog.getExistingDirectory(self.root, _("Folder of a model"))
+        if folder and self._trusted(folder):
+            self._attempt(lambda: self._choose_new(self.logic.shelf.add(folder)))
+
+    def install_model(self) -> None:
+        """Ask for a zip file with a model and choose it."""
+        path = qt.QFileDialog.getOpenFileName(self.root, _("Model to install"), "", _("Models (*.zip)"))
+        if path and self._trusted(path):
+            self._attempt(lambda: self._choose_new(self.logic.shelf.install(path)))
+
+    def remove_model(self) -> None:
+        """Delete or forget the chosen model, and choose another."""
+
+        def remove(model: Model) -> None:
+            self.logic.shelf.remove(model)
+            self._choose_new(next(iter(self.logic.shelf.models.values())))
+
+        model = self.logic.shelf.models.get(self.parameters.model)
+        question = _("Remove the model {title}?").format(title=model.title if model else "")
+        if self.logic.shelf.removable(model) and slicer.util.confirmOkCancelDisplay(question):
+            self._attempt(lambda: remove(model))
+
+    def _trusted(self, path: str) -> bool:
+        question = _(
+            "A model can hold Python code, which runs when images are drawn.\n\n"
+            "Add {path} only if you trust its source."
+        )
+        return bool(slicer.util.confirmOkCancelDisplay(question.format(path=path), windowTitle=_("B-Map Diffusion")))
 
     def copy_command(self) -> None:
         """Put the terminal line on the clipboard."""
 
         def copy() -> None:
             slicer.app.clipboard().setText(self.logic.command_line(self.parameters))
-            self._say(_("The command is on the clipboard: paste it into a terminal."))
+            self.run.say(_("The command is on the clipboard: paste it into a terminal."))
 
         self._attempt(copy)
 
@@ -175,9 +210,9 @@ class Panel(VTKObservationMixin):
         self.refresh()
 
     def _model_chosen(self, index: int) -> None:
-        names = list(self.logic.models)
+        names = list(self.logic.shelf.models)
         if not self._refreshing and self.parameters is not None and 0 <= index < len(names):
-            self._adopt(self.parameters, self.logic.models[names[index]])
+            self._adopt(self.parameters, self.logic.shelf.models[names[index]])
 
     def _choose_new(self, model: Model) -> None:
         self._fill_models()
@@ -201,22 +236,24 @@ class Panel(VTKObservationMixin):
 
     def _attempt(self, action: Any, packages: bool = False) -> None:
         """Run what a button asks for; what cannot be done is said under it, and nothing else happens."""
-        self._clear_failure()
+        self.run.forget()
         try:
             if packages and self.logic.uses_own_python:
                 install.ensure(self._agreed)
             action()
         except install.InstallDeclined as declined:
-            self._say(str(declined))
+            self.run.say(str(declined))
         except (ValueError, OSError, install.InstallError) as error:
             self.on_failed(_sentence(str(error)), "")
-        self._show_run()
+        self.run.busy(self.logic.busy)
 
     def _agreed(self, packages: str) -> bool:
         return bool(
             slicer.util.confirmOkCancelDisplay(
-                _("These Python packages are missing and will be installed into Slicer:\n\n{packages}\n\n"
-                  "This takes some minutes and happens once.").format(packages=packages),
+                _(
+                    "These Python packages are missing and will be installed into Slicer:\n\n{packages}\n\n"
+                    "This takes some minutes and happens once."
+                ).format(packages=packages),
                 windowTitle=_("B-Map Diffusion"),
             )
         )
@@ -225,40 +262,31 @@ class Panel(VTKObservationMixin):
 
     def on_progress(self, fraction: float | None, text: str) -> None:
         """Show how far it is."""
-        self.ui.progressBar.setRange(0, 0 if fraction is None else 1000)
-        if fraction is not None:
-            self.ui.progressBar.setValue(round(1000 * fraction))
-        self._say(text)
-        self._show_run()
+        self.run.progress(fraction, text)
+        self.run.busy(self.logic.busy)
 
     def on_preview(self, image: Any) -> None:
         """Show the image as it emerges."""
-        self.ui.previewLabel.setPixmap(_pixmap(image))
-        self.ui.previewLabel.setVisible(True)
+        self.run.preview(image)
 
     def on_finished(self, node: Any, text: str) -> None:
         """Say what lies in the scene, and choose it."""
-        self._show_idle()
-        self._say(text)
+        self._rest(text)
         self.ui.resultSelector.setCurrentNode(node)
 
     def on_failed(self, text: str, details: str) -> None:
         """Say what happened, with the program's last lines below."""
-        self._show_idle()
-        self._say(text, bad=True)
-        self.ui.logText.setPlainText(details)
-        self.ui.logText.setVisible(bool(details))
+        self.run.fail(text, details)
+        self.run.busy(self.logic.busy)
 
     def on_cancelled(self) -> None:
         """Say that the scene is as it was."""
-        self._show_idle()
-        self._say(_("Stopped; the scene is as it was."))
+        self._rest(_("Stopped; the scene is as it was."))
 
     def on_beam(self, beam: BeamSettings) -> None:
         """Put the found beam's numbers into the panel."""
         planning.write_settings(self.parameters, beam)
-        self._show_idle()
-        self._say(_("The beam was found: look at its outline in the slice view."))
+        self._rest(_("The beam was found: look at its outline in the slice view."))
 
     # What is to be seen
 
@@ -268,11 +296,12 @@ class Panel(VTKObservationMixin):
 
     def refresh(self, *_: Any) -> None:
         """Make the panel show the parameters, and the scene the outline."""
-        if self.parameters is None or self._refreshing:
+        if self.parameters is None or self._refreshing or not self._entered:
             return
         self._refreshing = True
         try:
-            model = self.logic.model_of(self.parameters)
+            self._choose_what_is_there()
+            model = self.logic.shelf.models.get(self.parameters.model)
             self._show_model(model)
             self._show_table(model)
             self._show_plane(model)
@@ -280,28 +309,50 @@ class Panel(VTKObservationMixin):
             self._show_choices()
             self._show_result()
             self._show_ready(model)
-            self._watch((self.parameters.segmentation, self.parameters.view, self.parameters.probe, self.parameters.markup))
+            self._watch(
+                (self.parameters.segmentation, self.parameters.view, self.parameters.probe, self.parameters.markup)
+            )
         finally:
             self._refreshing = False
         self.logic.outline(self.parameters)
 
+    def _choose_what_is_there(self) -> None:
+        """A new user sees a choice where there is one: the segmentation, the slice view, the model that fits."""
+        parameters = self.parameters
+        if parameters.view is None:
+            first = planning.first_view() or slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLSliceNode")
+            if first is not None:
+                parameters.view = first
+        if parameters.segmentation is None and slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 1:
+            parameters.segmentation = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLSegmentationNode")
+        node = parameters.segmentation
+        if node is not None and ClassTable.from_text(parameters.class_table).segmentation != node.GetID():
+            fitting = self.logic.shelf.fitting(parameters.model, scene.segments_of(node))
+            if fitting is not None:
+                self._adopt(parameters, fitting)
+
     def _fill_models(self) -> None:
         self._refreshing, before = True, self._refreshing
         self.ui.modelSelector.clear()
-        for model in self.logic.models.values():
+        for model in self.logic.shelf.models.values():
             self.ui.modelSelector.addItem(model.title)
         self._refreshing = before
 
     def _show_model(self, model: Model | None) -> None:
-        names = list(self.logic.models)
+        names = list(self.logic.shelf.models)
         self.ui.modelSelector.setCurrentIndex(names.index(model.name) if model else -1)
+        self.remove_action.setEnabled(self.logic.shelf.removable(model))
         if model is None:
             self.ui.modelLabel.setText(_("No model was found. Add the folder of a bundle."))
             return
-        self.ui.modelLabel.setText("<small>{}<br><b>{}</b> {}</small>".format(model.description, _("Licence:"), model.licence))
-        self.ui.modelLabel.setToolTip(_("Labels: {labels}. Full terms: {file}").format(
-            labels=", ".join(model.classes) or _("none"), file=model.licence_file or "-"
-        ))
+        self.ui.modelLabel.setText(
+            "<small>{}<br><b>{}</b> {}</small>".format(model.description, _("Licence:"), model.licence)
+        )
+        self.ui.modelLabel.setToolTip(
+            _("Labels: {labels}. Full terms: {file}").format(
+                labels=", ".join(model.classes) or _("none"), file=model.licence_file or "-"
+            )
+        )
 
     def _show_table(self, model: Model | None) -> None:
         wanted = model is not None and model.labels
@@ -321,8 +372,12 @@ class Panel(VTKObservationMixin):
     def _show_plane(self, model: Model | None) -> None:
         kind, parameters = self.parameters.frame_kind, self.parameters
         self._show("viewSelector", kind in (FrameKind.VIEW, FrameKind.MARKUP))
-        self._show("volumeSelector", kind is FrameKind.SLICES or parameters.from_image
-                   or parameters.beam_source in (BeamSource.IMAGE, BeamSource.FILE))
+        self._show(
+            "volumeSelector",
+            kind is FrameKind.SLICES
+            or parameters.from_image
+            or parameters.beam_source in (BeamSource.IMAGE, BeamSource.FILE),
+        )
         self._show("sliceBox", kind is FrameKind.SLICES)
         self._show("probeSelector", kind is FrameKind.PROBE)
         self._show("markupSelector", kind is FrameKind.MARKUP)
@@ -336,8 +391,15 @@ class Panel(VTKObservationMixin):
         except ValueError:
             return ""
         row, column, _step = frame.spacing
-        text = _("{width:.0f} mm wide, {depth:.0f} mm deep; {columns} x {rows} pixels of {column:.2f} x {row:.2f} mm.").format(
-            width=frame.columns * column, depth=frame.rows * row, columns=frame.columns, rows=frame.rows, column=column, row=row
+        text = _(
+            "{width:.0f} mm wide, {depth:.0f} mm deep; {columns} x {rows} pixels of {column:.2f} x {row:.2f} mm."
+        ).format(
+            width=frame.columns * column,
+            depth=frame.rows * row,
+            columns=frame.columns,
+            rows=frame.rows,
+            column=column,
+            row=row,
         )
         doubts = scene.warnings_for(frame, model)
         if self.parameters.volume is not None and self.ui.volumeSelector.isVisibleTo(self.root):
@@ -374,23 +436,30 @@ class Panel(VTKObservationMixin):
         for button in (self.ui.rerunButton, self.ui.restoreButton):
             button.setEnabled(record is not None)
             button.setToolTip("" if record is not None else _("Choose an image that this module made."))
-        self.ui.resultLabel.setText("" if record is None else _result_text(record))
+        self.ui.resultLabel.setText("" if record is None else self._result_text(record))
+
+    def _result_text(self, record: dict[str, Any]) -> str:
+        model = self.logic.shelf.models.get(str(record.get("model")))
+        text = _("{model}; seed {seed}, {steps} steps, B-map {db} dB.").format(
+            model=model.title if model else record.get("model"),
+            seed=record.get("seed"),
+            steps=record.get("steps"),
+            db=record.get("attenuation_db"),
+        )
+        return f"<small>{text}</small>"
 
     def _show_ready(self, model: Model | None) -> None:
         reason = planning.reason_not_ready(self.parameters, model)
         self.ui.generateButton.setEnabled(reason is None)
         self.ui.generateButton.setToolTip(reason or _("Draw the synthetic ultrasound image."))
         self.ui.copyCommandButton.setEnabled(reason is None)
-        if not self.logic.busy and not self._failed:
+        if not self.logic.busy and not self.run.failed:
             if reason is not None:
-                self._say(reason)
-            elif self.ui.statusLabel.text == self._reason:
-                self._say("")
+                self.run.say(reason)
+            elif self.run.text == self._reason:
+                self.run.say("")
         self._reason = reason
         self._show_packages()
-
-    _reason: str | None = None
-    _failed = False
 
     def _show_packages(self) -> None:
         missing = install.missing() if self.logic.uses_own_python else []
@@ -398,26 +467,10 @@ class Panel(VTKObservationMixin):
         self.ui.installLabel.setText(_("Python packages are missing; Generate will offer to install them."))
         self.ui.installLabel.setToolTip("\n".join(missing))
 
-    def _show_run(self) -> None:
-        busy = self.logic.busy
-        self.ui.progressBox.setVisible(busy > 0)
-        self.ui.generateButton.setText(_("Generate another") if busy else _("Generate"))
-
-    def _show_idle(self) -> None:
-        self.ui.previewLabel.setVisible(False)
-        self.ui.progressBar.setRange(0, 0)
-        self._clear_failure()
-        self._show_run()
-
-    def _clear_failure(self) -> None:
-        self._failed = False
-        self.ui.logText.setVisible(False)
-        self._say("")
-
-    def _say(self, text: str, bad: bool = False) -> None:
-        self._failed = bad
-        self.ui.statusLabel.setStyleSheet("color: #c0392b;" if bad else "")
-        self.ui.statusLabel.setText(text)
+    def _rest(self, text: str = "") -> None:
+        self.run.rest()
+        self.run.busy(self.logic.busy)
+        self.run.say(text)
 
     def _show(self, name: str, visible: bool) -> None:
         """Show or hide a row of a form: the field and its label."""
@@ -445,22 +498,6 @@ def _events(node: Any) -> list[int]:
     if node.IsA("vtkMRMLMarkupsNode"):
         return [slicer.vtkMRMLMarkupsNode.PointModifiedEvent, slicer.vtkMRMLMarkupsNode.PointAddedEvent]
     return [vtk.vtkCommand.ModifiedEvent]
-
-
-def _pixmap(image: Any) -> Any:
-    """A grey image as large as it is well seen; by way of PGM, since PythonQt takes no buffers."""
-    rows, columns = image.shape
-    pixmap = qt.QPixmap()
-    pixmap.loadFromData(b"P5 %d %d 255\n" % (columns, rows) + image.tobytes(), "PGM")
-    return pixmap.scaled(_PREVIEW_PIXELS, _PREVIEW_PIXELS, qt.Qt.KeepAspectRatio, qt.Qt.SmoothTransformation)
-
-
-def _result_text(record: dict[str, Any]) -> str:
-    return "<small>{}</small>".format(
-        _("Model {model}, seed {seed}, {steps} steps, B-map {db} dB.").format(
-            model=record.get("model"), seed=record.get("seed"), steps=record.get("steps"), db=record.get("attenuation_db")
-        )
-    )
 
 
 def _sentence(text: str) -> str:

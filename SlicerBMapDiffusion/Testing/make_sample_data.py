@@ -1,7 +1,7 @@
 """Makes the phantoms of the Sample Data module: ``python SlicerBMapDiffusion/Testing/make_sample_data.py``.
 
-Needs monai_bmaps; nothing of a patient goes in: labels are drawn, images are simulated speckle. Each phantom is a stack of
-transverse slices (I to the left, J to the back, K upwards) of shrinking copies of one drawing.
+Needs monai_bmaps; nothing of a patient goes in: labels are drawn, images are simulated speckle. Each phantom is a stack
+of transverse slices (I to the left, J to the back, K upwards) of shrinking copies of one drawing.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from monai_bmaps.geometry import Beam
 
 FOLDER = Path(__file__).parents[1] / "Resources" / "SampleData"
 SLICES = 13
-_TERMINOLOGY = "Segmentation category and type - DICOM master list~SCT^123037004^Anatomical Structure~SCT^{}^{}~^^~Anatomic codes - DICOM master list~^^~^^"
+_MASTER = "Segmentation category and type - DICOM master list"
+_ENTRY = _MASTER + "~SCT^123037004^Anatomical Structure~SCT^{}^{}~^^~Anatomic codes - DICOM master list~^^~^^"
+_SPECKLE = {"heart": "heart", "thyroid": dict(enumerate((-33.0, -24.0, -50.0, -50.0)))}
 
 
 @dataclass(frozen=True)
@@ -86,9 +88,9 @@ def stack(phantom: Phantom) -> NDArray[np.uint8]:
 def simulated(phantom: Phantom, labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The speckle of each slice, as ``labels``."""
     generator = torch.Generator().manual_seed(1)
-    kind = {index: level for index, level in enumerate((-33.0, -24.0, -50.0, -50.0))} if phantom.name == "thyroid" else "heart"
     slices = [
-        speckle_image(torch.from_numpy(each).long(), phantom.beam, kind=kind, generator=generator) for each in labels
+        speckle_image(torch.from_numpy(each).long(), phantom.beam, kind=_SPECKLE[phantom.name], generator=generator)
+        for each in labels
     ]
     return (torch.stack(slices) * 255).round().to(torch.uint8).numpy()
 
@@ -99,7 +101,8 @@ def write_nrrd(path: Path, voxels: NDArray[np.uint8], phantom: Phantom, extra: s
     across, step = phantom.spacing, phantom.step
     origin = (-across * (columns - 1) / 2, -across * (rows - 1) / 2, -step * (slices - 1) / 2)
     header = (
-        f"NRRD0004\ntype: unsigned char\ndimension: 3\nspace: left-posterior-superior\nsizes: {columns} {rows} {slices}\n"
+        "NRRD0004\ntype: unsigned char\ndimension: 3\nspace: left-posterior-superior\n"
+        f"sizes: {columns} {rows} {slices}\n"
         f"space directions: ({across},0,0) (0,{across},0) (0,0,{step})\nkinds: domain domain domain\nencoding: gzip\n"
         f"space origin: ({origin[0]:.4f},{origin[1]:.4f},{origin[2]:.4f})\n{extra}\n"
     )
@@ -117,7 +120,7 @@ def segments_text(phantom: Phantom, shape: tuple[int, ...]) -> str:
             "LabelValue": index + 1,
             "Layer": 0,
             "Extent": f"0 {shape[2] - 1} 0 {shape[1] - 1} 0 {shape[0] - 1}",
-            "Tags": f"TerminologyEntry:{_TERMINOLOGY.format(structure.code, structure.name)}|",
+            "Tags": f"TerminologyEntry:{_ENTRY.format(structure.code, structure.name)}|",
         }
         lines += [f"Segment{index}_{key}:={value}" for key, value in entries.items()]
     return "\n".join(lines) + "\n"
@@ -128,7 +131,9 @@ def write_thumbnail(path: Path, image: NDArray[np.uint8], labels: NDArray[np.uin
     colours = np.array([(0, 0, 0), *(structure.colour for structure in phantom.structures)]) * 255
     shade = np.repeat(image[..., None], 3, axis=2).astype(float)
     mixed = np.where(labels[..., None] > 0, 0.55 * shade + 0.45 * colours[labels], shade)
-    Image.fromarray(mixed.round().astype(np.uint8)).resize((256, 256 * image.shape[0] // image.shape[1])).quantize(64).save(path)
+    Image.fromarray(mixed.round().astype(np.uint8)).resize((256, 256 * image.shape[0] // image.shape[1])).quantize(
+        64
+    ).save(path)
 
 
 def main() -> None:

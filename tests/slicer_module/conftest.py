@@ -53,3 +53,22 @@ def scene(application: Any, complaints: list[str]) -> Iterator[Any]:
     application.close_scene()
     application.remove_views()
     assert not complaints, "VTK wrote:\n" + "\n".join(complaints)
+
+
+@pytest.fixture
+def opened(application: Any, scene: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The module's panel, opened on an empty scene, with a fake worker (panels.Opened)."""
+    from slicer_module import panels
+
+    for name in ("FAKE_WORKER_FAULT", "FAKE_WORKER_PAUSE", "FAKE_WORKER_BEAM"):
+        monkeypatch.delenv(name, raising=False)
+    module = panels.Opened(application, panels.fake_python(tmp_path))
+    yield module
+    module.close()
+
+
+@pytest.fixture
+def heart(opened: Any) -> Any:
+    """The panel with the heart phantom loaded."""
+    opened.load("heart")
+    return opened

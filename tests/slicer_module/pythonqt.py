@@ -2,16 +2,14 @@
 
 In PythonQt a Qt property is an attribute (``label.text = "x"``), never a method, a signal is connected by
 ``button.connect("clicked()", slot)`` or ``button.clicked.connect(slot)``, and file dialogs return a plain string. This
-module offers ``qt`` and ``ctk`` with these manners, and the ``qMRML`` widgets bound to a real MRML scene. It only holds what the
-module uses; what it lacks fails loudly.
+module offers ``qt`` and ``ctk`` with these manners, and the ``qMRML`` widgets bound to a real MRML scene. It only holds
+what the module uses; what it lacks fails loudly.
 """
 
 from __future__ import annotations
 
-import ctypes
 import inspect
 import os
-import sys
 import types
 from typing import Any
 
@@ -24,10 +22,6 @@ from PySide6.QtCore import Property, QObject, Signal
 _UNTOUCHED = {"QObject", "QApplication", "QCoreApplication", "QGuiApplication", "QFile", "QSettings"}
 # Qt asks for the hints through Python, which would ask Qt.
 _NOT_PROPERTIES = {"metaObject", "property", "setProperty", "sizeHint", "minimumSizeHint"}
-
-if sys.version_info < (3, 12):
-    # PySide6 6.12 gives one reference to None too many back for each click(); at zero, Python aborts.
-    ctypes.c_ssize_t.from_address(id(None)).value += 1 << 40
 
 application = QtWidgets.QApplication.instance() or QtWidgets.QApplication(["slicer-stand-in"])
 
@@ -110,16 +104,16 @@ class QFileDialog(qt.QFileDialog):
 qt.QFileDialog = QFileDialog
 
 
-class ctkCollapsibleButton(Manners, QtWidgets.QFrame):  # noqa: N801
+class ctkCollapsibleButton(Manners, QtWidgets.QWidget):  # noqa: N801
     """A header that shows and hides what lies below it."""
 
-    contentsCollapsed = Signal(bool)
+    contentsCollapsed = Signal(bool)  # noqa: N815
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self._collapsed = False
         self._text = ""
-        QtWidgets.QFrame.setContentsMargins(self, 0, 24, 0, 0)
+        QtWidgets.QWidget.setContentsMargins(self, 0, 24, 0, 0)
 
     def paintEvent(self, event: Any) -> None:  # noqa: N802
         painter, palette = QtGui.QPainter(self), QtWidgets.QWidget.palette(self)
@@ -142,6 +136,7 @@ class ctkCollapsibleButton(Manners, QtWidgets.QFrame):  # noqa: N801
             if isinstance(child, QtWidgets.QWidget):
                 child.setVisible(not collapsed)
         QtWidgets.QWidget.setMaximumHeight(self, 24 if collapsed else 16777215)
+        QtWidgets.QWidget.setContentsMargins(self, 0, 24, 0, 0)
         QtWidgets.QWidget.update(self)
         if changed:
             self.contentsCollapsed.emit(collapsed)
@@ -160,6 +155,7 @@ class ctkSliderWidget(Manners, QtWidgets.QWidget):  # noqa: N801
         self._box, self._slider = QtWidgets.QDoubleSpinBox(), QtWidgets.QSlider(QtCore.Qt.Horizontal)
         self._slider.setRange(0, 1000)
         self._slider.setMinimumWidth(60)
+        self._box.setMinimumWidth(92)
         layout = QtWidgets.QHBoxLayout()
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._slider, 1)
@@ -175,12 +171,19 @@ class ctkSliderWidget(Manners, QtWidgets.QWidget):  # noqa: N801
         return self._box.maximum() - self._box.minimum() or 1.0
 
     def _changed(self, value: float) -> None:
-        self._slider.setValue(round(1000 * (value - self._low()) / self._span()))
+        self._place()
         self.valueChanged.emit(value)
 
+    def _place(self) -> None:
+        self._slider.setValue(round(1000 * (self._box.value() - self._low()) / self._span()))
+
+    def _limit(self, setter: Any, value: float) -> None:
+        setter(value)
+        self._place()
+
     value = Property(float, lambda self: self._box.value(), lambda self, value: self._box.setValue(value))
-    minimum = Property(float, lambda self: self._box.minimum(), lambda self, value: self._box.setMinimum(value))
-    maximum = Property(float, lambda self: self._box.maximum(), lambda self, value: self._box.setMaximum(value))
+    minimum = Property(float, lambda self: self._box.minimum(), lambda self, v: self._limit(self._box.setMinimum, v))
+    maximum = Property(float, lambda self: self._box.maximum(), lambda self, v: self._limit(self._box.setMaximum, v))
     singleStep = Property(float, lambda self: self._box.singleStep(), lambda self, v: self._box.setSingleStep(v))  # noqa: N815
     decimals = Property(int, lambda self: self._box.decimals(), lambda self, value: self._box.setDecimals(value))
     suffix = Property(str, lambda self: self._box.suffix(), lambda self, value: self._box.setSuffix(value))
@@ -215,6 +218,7 @@ class qMRMLNodeComboBox(Manners, QtWidgets.QComboBox):  # noqa: N801
         self._scene: Any = None
         self._ids: list[str] = []
         self._options: dict[str, Any] = {"nodeTypes": [], "noneEnabled": False, "noneDisplay": "None"}
+        self._attributes: dict[str, str] = {}
         self._observers: list[int] = []
         self._filling = False
         QtWidgets.QComboBox.currentIndexChanged.__get__(self).connect(self._chosen)
@@ -239,9 +243,14 @@ class qMRMLNodeComboBox(Manners, QtWidgets.QComboBox):  # noqa: N801
         for tag in self._observers:
             self._scene.RemoveObserver(tag)
         self._scene = scene
-        events = (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndImportEvent, scene.EndCloseEvent) if scene else ()
+        events = (
+            (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndImportEvent, scene.EndCloseEvent) if scene else ()
+        )
         self._observers = [scene.AddObserver(event, lambda *_: self._fill()) for event in events]
         self._fill()
+
+    def addAttribute(self, _kind: str, name: str, value: str) -> None:  # noqa: N802
+        self._attributes[name] = value
 
     def currentNode(self) -> Any:  # noqa: N802
         index = QtWidgets.QComboBox.currentIndex(self)
@@ -279,6 +288,7 @@ class qMRMLNodeComboBox(Manners, QtWidgets.QComboBox):  # noqa: N801
             if not node.GetHideFromEditors()
             and any(node.IsA(kind) for kind in self._options["nodeTypes"])
             and not any(node.IsA(kind) for kind in hidden)
+            and all(node.GetAttribute(name) == value for name, value in self._attributes.items())
         ]
 
     def _chosen(self, _: int) -> None:

@@ -1,8 +1,9 @@
 """What the Slicer application adds to slicer-core, as far as the module uses it: small, own stand-ins.
 
 ``install()`` puts ``qt``, ``ctk``, ``slicer.app``, ``slicer.i18n``, ``slicer.ScriptedLoadableModule``,
-``slicer.parameterNodeWrapper`` and ``SampleData`` in place, with the signatures that Slicer documents. The parameter node
-refuses every type and every pair of type and widget that Slicer's own does not know, so that what runs here runs there.
+``slicer.parameterNodeWrapper`` and ``SampleData`` in place, with the signatures that Slicer documents. The parameter
+node refuses every type and every pair of type and widget that Slicer's own does not know, so that what runs here runs
+there.
 """
 
 from __future__ import annotations
@@ -181,12 +182,14 @@ class _Wrapped:
         for name, connector in connectors.items():
             connector.write(getattr(self, name))
             connector.on_change(lambda value, name=name: self._from_gui(name, value))
-        self.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: self._to_gui())
+        self._observer = self.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: self._to_gui())
         return tag
 
     def disconnectGui(self, tag: int) -> None:  # noqa: N802
         for connector in self._connectors.pop(tag, {}).values():
             connector.forget()
+        # A forgotten callback that the node still holds crashes VTK: the node outlives its scene as a singleton.
+        self.RemoveObserver(self._observer)
 
     def _from_gui(self, name: str, value: Any) -> None:
         if not self._updating:
@@ -286,7 +289,7 @@ class ScriptedLoadableModuleTest(unittest.TestCase):
 
 
 class App:
-    """``slicer.app``: remembers what was connected to its signals; says that it is not testing, so that questions are asked."""
+    """``slicer.app``: remembers what was connected to its signals; not in testing mode, so that questions are asked."""
 
     applicationName = "Slicer"  # noqa: N815
     majorVersion, minorVersion = 5, 13  # noqa: N815
@@ -338,7 +341,12 @@ def install() -> App:
     sys.modules["qt"], sys.modules["ctk"] = qt, ctk
     for name, widget in pythonqt.MRML_WIDGETS.items():
         setattr(slicer, name, widget)
-    scripted = [ScriptedLoadableModule, ScriptedLoadableModuleWidget, ScriptedLoadableModuleLogic, ScriptedLoadableModuleTest]
+    scripted = [
+        ScriptedLoadableModule,
+        ScriptedLoadableModuleWidget,
+        ScriptedLoadableModuleLogic,
+        ScriptedLoadableModuleTest,
+    ]
     _module("slicer.ScriptedLoadableModule", **{cls.__name__: cls for cls in scripted})
     _module("slicer.i18n", tr=lambda text: text, translate=lambda context, text: text)
     validators = {"WithinRange": WithinRange, "Minimum": Minimum}

@@ -110,12 +110,8 @@ def test_a_second_build_has_nothing_to_do(installed: Path) -> None:
     assert "Building the wheel" not in run(CMAKE, "--build", installed.parents[3] / "build")
 
 
-PURE = sorted(
-    path.stem
-    for path in LIBRARY.glob("*.py")
-    if not re.search(r"^(?:import|from) (?:slicer|vtk|qt|ctk)\b", path.read_text(), re.MULTILINE)
-    and path.stem != "__init__"
-)
+PURE = ["archives", "beams", "bundles", "downloads", "fitting", "frames", "hints", "install", "job", "mapping"]
+PURE += ["messages", "places", "png", "process", "process_tree", "request", "resampling"]
 
 
 @has_tools

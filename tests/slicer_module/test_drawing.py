@@ -1,0 +1,313 @@
+"""Pressing Generate: results, seeds, progress, cancelling, failures, results made again, packages."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("PySide6", reason="PySide6 is not installed here; `make test-slicer` runs these")
+
+from slicer_module import panels
+
+# --- Drawing ----------------------------------------------------------------------------------------------------------
+
+
+def test_generate_puts_a_marked_image_over_the_segmentation(heart: panels.Opened) -> None:
+    node = heart.draw()
+    assert node.GetName() == "Heart anatomy synthetic"
+    assert node.GetAttribute("BMapDiffusion.synthetic") == "true"
+    assert node.GetAttribute("BMapDiffusion.attenuation_db") == "44.0"
+    assert json.loads(node.GetAttribute("BMapDiffusion.label_mapping"))["left atrium"] == ["Left atrium"]
+    assert heart.view.GetSliceCompositeNode().GetBackgroundVolumeID() == node.GetID()
+    assert f"seed {heart.parameters.seed}" in heart.status
+
+
+def test_a_random_seed_is_new_each_time_and_written_down(heart: panels.Opened) -> None:
+    seeds = {heart.draw().GetAttribute("BMapDiffusion.seed") for _ in range(2)}
+    assert len(seeds) == 2
+    assert str(heart.ui.seedBox.value) in seeds
+
+
+def test_a_fixed_seed_stays(heart: panels.Opened) -> None:
+    heart.ui.randomSeedBox.checked = False
+    heart.ui.seedBox.value = 17
+    assert heart.draw().GetAttribute("BMapDiffusion.seed") == "17"
+    assert heart.ui.seedBox.value == 17
+
+
+def test_labels_reach_the_worker_in_the_table_s_order(heart: panels.Opened, scene: Any) -> None:
+    import slicer
+
+    heart.ui.randomSeedBox.checked = False
+    heart.ui.seedBox.value = 0
+    heart.parameters.frame_kind = type(heart.parameters.frame_kind).SLICES
+    heart.parameters.volume = scene.GetFirstNodeByName("Heart phantom")
+    heart.settle()
+    values = np.unique(slicer.util.arrayFromVolume(heart.draw()))
+    assert values.tolist() == [0, 40, 80, 120]
+
+
+def test_a_sweep_is_one_volume_with_the_chosen_distance(heart: panels.Opened) -> None:
+    import slicer
+
+    heart.parameters.output_kind = type(heart.parameters.output_kind).SWEEP
+    heart.parameters.sweep_count, heart.parameters.sweep_step = 3, 2.5
+    node = heart.draw()
+    assert slicer.util.arrayFromVolume(node).shape == (3, 128, 128)
+    assert node.GetSpacing()[2] == pytest.approx(2.5)
+
+
+def test_variants_are_a_sequence_with_a_seed_each(heart: panels.Opened, scene: Any) -> None:
+    heart.parameters.output_kind = type(heart.parameters.output_kind).VARIANTS
+    heart.parameters.variants = 3
+    heart.draw()
+    (sequence,) = _nodes(scene, "vtkMRMLSequenceNode")
+    seeds = [sequence.GetNthDataNode(n).GetAttribute("BMapDiffusion.seed") for n in range(3)]
+    assert len(set(seeds)) == 3
+
+
+def test_progress_and_preview_are_shown_while_it_draws(heart: panels.Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_WORKER_PAUSE", "0.5")
+    heart.ui.generateButton.click()
+    assert heart.shown("progressBox")
+    assert heart.ui.generateButton.text == "Generate another"
+    heart.until(lambda: "step 1 of 2" in heart.status)
+    assert heart.shown("previewLabel")
+    assert heart.ui.progressBar.value == 500
+    heart.until(lambda: not heart.panel.logic.busy)
+    assert not heart.shown("progressBox")
+    assert not heart.shown("previewLabel")
+    assert heart.ui.generateButton.text == "Generate"
+
+
+def test_a_second_job_waits_for_the_first(heart: panels.Opened, monkeypatch: pytest.MonkeyPatch, scene: Any) -> None:
+    monkeypatch.setenv("FAKE_WORKER_PAUSE", "0.2")
+    heart.ui.generateButton.click()
+    heart.ui.generateButton.click()
+    assert heart.panel.logic.busy == 2
+    heart.until(lambda: "(1 more waiting)" in heart.status)
+    heart.until(lambda: not heart.panel.logic.busy)
+    assert len([n for n in _nodes(scene, "vtkMRMLScalarVolumeNode") if n.GetAttribute("BMapDiffusion.synthetic")]) == 2
+
+
+def test_cancel_stops_at_once_and_leaves_the_scene_as_it_was(
+    heart: panels.Opened, monkeypatch: pytest.MonkeyPatch, scene: Any
+) -> None:
+    monkeypatch.setenv("FAKE_WORKER_FAULT", "hang")
+    before = _ids(scene)
+    heart.ui.generateButton.click()
+    process = heart.panel.logic.queue.running
+    folder = Path(heart.panel.logic._drawings[0].job.folder)
+    heart.until(lambda: "Loading" in heart.status)
+    heart.ui.cancelButton.click()
+    assert process.state == "cancelled"
+    assert heart.status == "Stopped; the scene is as it was."
+    assert _ids(scene) == before
+    assert not folder.exists()
+    assert heart.ui.generateButton.enabled
+
+
+def test_closing_the_scene_stops_the_drawing(heart: panels.Opened, monkeypatch: pytest.MonkeyPatch, scene: Any) -> None:
+    monkeypatch.setenv("FAKE_WORKER_FAULT", "hang")
+    heart.ui.generateButton.click()
+    process = heart.panel.logic.queue.running
+    scene.Clear(0)
+    heart.settle()
+    assert process.state == "cancelled"
+    assert heart.parameters.segmentation is None
+    assert not heart.ui.generateButton.enabled
+    assert not _nodes(scene, "vtkMRMLScalarVolumeNode")
+
+
+def test_deleting_the_segmentation_stops_the_drawing_and_says_why(
+    heart: panels.Opened, monkeypatch: pytest.MonkeyPatch, scene: Any
+) -> None:
+    monkeypatch.setenv("FAKE_WORKER_FAULT", "hang")
+    heart.ui.generateButton.click()
+    scene.RemoveNode(heart.parameters.segmentation)
+    heart.until(lambda: not heart.panel.logic.busy)
+    assert heart.status == "Heart anatomy was deleted while its image was drawn, so that drawing stopped."
+
+
+def test_a_failure_says_what_to_do_and_shows_the_last_lines(
+    heart: panels.Opened, monkeypatch: pytest.MonkeyPatch, scene: Any
+) -> None:
+    monkeypatch.setenv("FAKE_WORKER_FAULT", "memory")
+    before = _ids(scene)
+    heart.ui.generateButton.click()
+    heart.until(lambda: not heart.panel.logic.busy)
+    assert "choose the device CPU" in heart.status
+    assert "CUDA out of memory" in heart.ui.logText.plainText
+    assert heart.shown("logText")
+    assert _ids(scene) == before
+    monkeypatch.delenv("FAKE_WORKER_FAULT")
+    assert heart.draw() is not None
+    assert not heart.shown("logText")
+
+
+def test_a_segmentation_beside_the_plane_is_told_and_nothing_starts(heart: panels.Opened) -> None:
+    heart.parameters.view.JumpSlice(0, 0, 500)
+    heart.settle()
+    heart.ui.generateButton.click()
+    assert not heart.panel.logic.busy
+    assert heart.status
+    assert heart.ui.statusLabel.styleSheet
+
+
+def test_closing_slicer_leaves_nothing_running(heart: panels.Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_WORKER_FAULT", "hang")
+    heart.ui.generateButton.click()
+    process = heart.panel.logic.queue.running
+    heart.widget.cleanup()
+    assert process.state == "cancelled"
+
+
+# --- Results ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["SINGLE", "SWEEP", "VARIANTS"])
+def test_a_result_is_made_again_with_the_same_pixels(heart: panels.Opened, kind: str) -> None:
+    import slicer
+
+    heart.parameters.output_kind = type(heart.parameters.output_kind)[kind]
+    first = heart.draw()
+    pixels = slicer.util.arrayFromVolume(first).copy()
+    heart.parameters.steps, heart.parameters.attenuation_db = 3, 10.0
+    heart.ui.rerunButton.click()
+    heart.until(lambda: not heart.panel.logic.busy)
+    second = heart.ui.resultSelector.currentNode()
+    assert second is not first
+    assert np.array_equal(slicer.util.arrayFromVolume(second), pixels)
+    assert second.GetAttribute("BMapDiffusion.seed") == first.GetAttribute("BMapDiffusion.seed")
+
+
+def test_making_again_after_the_anatomy_changed_says_so(heart: panels.Opened) -> None:
+    heart.draw()
+    table = json.loads(heart.parameters.class_table)
+    segment = heart.parameters.segmentation.GetSegmentation().GetSegment(table["rows"][0][0])
+    segment.GetRepresentation("Binary labelmap").GetPointData().GetScalars().Fill(0)
+    heart.ui.rerunButton.click()
+    assert "has changed since" in heart.status or "segment" in heart.status.lower()
+
+
+def test_a_result_whose_segmentation_is_gone_says_so(heart: panels.Opened, scene: Any) -> None:
+    heart.draw()
+    scene.RemoveNode(heart.parameters.segmentation)
+    heart.settle()
+    heart.ui.rerunButton.click()
+    assert heart.status == "The segmentation that this image was made from is no longer in the scene."
+
+
+def test_the_settings_of_a_result_come_back(heart: panels.Opened) -> None:
+    heart.parameters.steps, heart.parameters.attenuation_db = 9, 31.0
+    heart.ui.guidanceBox.checked = True
+    seed = heart.draw().GetAttribute("BMapDiffusion.seed")
+    heart.parameters.steps, heart.parameters.attenuation_db, heart.parameters.use_guidance = 3, 10.0, False
+    heart.ui.restoreButton.click()
+    assert (heart.ui.stepsBox.value, heart.ui.attenuationSlider.value) == (9, 31.0)
+    assert heart.ui.guidanceBox.checked
+    assert str(heart.ui.seedBox.value) == seed
+    assert not heart.ui.randomSeedBox.checked
+
+
+def test_without_a_result_there_is_nothing_to_make_again(heart: panels.Opened) -> None:
+    assert not heart.ui.rerunButton.enabled
+    assert not heart.ui.restoreButton.enabled
+    heart.draw()
+    assert heart.ui.rerunButton.enabled
+    assert "Cardiac B-map semantic diffusion; seed" in heart.ui.resultLabel.text
+
+
+def test_a_patients_image_is_not_offered_as_a_result(heart: panels.Opened) -> None:
+    assert heart.ui.resultSelector.count == 1
+    heart.draw()
+    heart.settle()
+    assert heart.ui.resultSelector.count == 2
+
+
+def test_the_command_makes_the_image_of_the_last_seed(heart: panels.Opened) -> None:
+    heart.draw()
+    heart.ui.copyCommandButton.click()
+    line = heart.app.clipboard().text()
+    settings = Path(re.search(r"(/\S+/settings\.json)", line).group(1))
+    try:
+        assert "-m monai.bundle run" in line
+        assert json.loads(settings.read_text())["seeds"] == [heart.parameters.seed]
+    finally:
+        shutil.rmtree(settings.parent)
+
+
+# --- Packages ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def own_python(heart: panels.Opened, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The panel as if it ran Slicer's own Python; what was asked and what is missing."""
+    from SlicerBMapDiffusionLib import install
+
+    state: dict[str, Any] = {"missing": ["PyTorch>=2.4 (large: some GB)", "monai>=1.5"], "asked": [], "answer": True}
+    worker, heart.panel.logic._python = heart.panel.logic._python, None
+    monkeypatch.setattr(install, "python_executable", lambda: worker)
+    monkeypatch.setattr(install, "missing", lambda: state["missing"])
+
+    def ensure(ask: Any) -> None:
+        if state["missing"] and not ask("\n".join(state["missing"])):
+            raise install.InstallDeclined(
+                "The Python packages were not installed: without them no image can be generated."
+            )
+        if state.get("error"):
+            raise install.InstallError(state["error"])
+        state["missing"] = []
+
+    monkeypatch.setattr(install, "ensure", ensure)
+    import slicer
+
+    def confirm(text: str, **_: Any) -> bool:
+        state["asked"].append(text)
+        return bool(state["answer"])
+
+    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", confirm)
+    return state
+
+
+def test_missing_packages_are_told_before_anything_is_pressed(heart: panels.Opened, own_python: dict[str, Any]) -> None:
+    heart.settle()
+    assert heart.shown("installLabel")
+    assert "monai" in heart.ui.installLabel.toolTip
+    assert not own_python["asked"]
+
+
+def test_packages_are_installed_after_a_yes_and_the_image_is_drawn(
+    heart: panels.Opened, own_python: dict[str, Any]
+) -> None:
+    assert heart.draw() is not None
+    assert "monai>=1.5" in own_python["asked"][0]
+    assert not heart.shown("installLabel")
+
+
+def test_a_no_installs_nothing_and_draws_nothing(heart: panels.Opened, own_python: dict[str, Any]) -> None:
+    own_python["answer"] = False
+    heart.ui.generateButton.click()
+    assert not heart.panel.logic.busy
+    assert "were not installed" in heart.status
+
+
+def test_a_failed_installation_is_told(heart: panels.Opened, own_python: dict[str, Any]) -> None:
+    own_python["error"] = "pip could not reach the network. Check the proxy"
+    heart.ui.generateButton.click()
+    assert heart.status == "Pip could not reach the network. Check the proxy."
+    assert not heart.panel.logic.busy
+
+
+def _nodes(scene: Any, kind: str) -> list[Any]:
+    return [scene.GetNthNodeByClass(index, kind) for index in range(scene.GetNumberOfNodesByClass(kind))]
+
+
+def _ids(scene: Any) -> set[str]:
+    return {scene.GetNthNode(index).GetID() for index in range(scene.GetNumberOfNodes())}

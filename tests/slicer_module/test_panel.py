@@ -1,0 +1,608 @@
+"""The panel on PythonQt's manners and real MRML: every state, both ways between widgets, parameters and node."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("PySide6", reason="PySide6 is not installed here; `make test-slicer` runs these")
+
+from slicer_module import panels
+
+UI = (panels.SOURCES / "Resources" / "UI" / "SlicerBMapDiffusion.ui").read_text(encoding="utf-8")
+
+
+def table_of(opened: panels.Opened) -> dict[str, str]:
+    table = opened.ui.classTable
+    return {table.item(row, 0).text(): table.cellWidget(row, 1).currentText for row in range(table.rowCount)}
+
+
+# --- What a new user sees ---------------------------------------------------------------------------------------------
+
+
+def test_an_empty_scene_says_what_to_do_first(opened: panels.Opened) -> None:
+    assert not opened.ui.generateButton.enabled
+    assert opened.ui.generateButton.toolTip == "Choose a segmentation: load one, or make one in the Segment Editor."
+    assert opened.status == opened.ui.generateButton.toolTip
+
+
+def test_a_loaded_phantom_is_ready_without_a_click(heart: panels.Opened) -> None:
+    assert heart.ui.generateButton.enabled
+    assert heart.status == ""
+
+
+def test_the_segments_are_guessed_and_the_cavity_is_drawn_over_the_wall(heart: panels.Opened) -> None:
+    assert table_of(heart) == {
+        "Left atrium": "left atrium",
+        "Myocardium": "myocardium",
+        "Left ventricle": "left-ventricle cavity",
+    }
+    assert list(table_of(heart))[-1] == "Left ventricle"
+
+
+def test_the_thyroid_phantom_chooses_the_thyroid_model_and_leaves_vessels_out(opened: panels.Opened) -> None:
+    opened.load("thyroid")
+    assert opened.parameters.model == "thyroid_bmap_sdm"
+    assert opened.ui.modelSelector.currentText == "Thyroid B-map semantic diffusion"
+    assert table_of(opened) == {
+        "Carotid artery": "(left out)",
+        "Jugular vein": "(left out)",
+        "Thyroid gland": "thyroid",
+    }
+
+
+def test_the_model_is_described_with_its_licence_and_labels(heart: panels.Opened) -> None:
+    assert "apical" in heart.ui.modelLabel.text
+    assert "CC BY-NC-SA 4.0" in heart.ui.modelLabel.text
+    assert "left-ventricle cavity, myocardium, left atrium" in heart.ui.modelLabel.toolTip
+
+
+def test_every_control_explains_itself(opened: panels.Opened) -> None:
+    plain = "ComboBox|SpinBox|DoubleSpinBox|CheckBox|PushButton|ToolButton|TableWidget"
+    kinds = f"Q(?:{plain})|ctkSliderWidget|qMRMLNodeComboBox"
+    names = re.findall(rf'<widget class="(?:{kinds})" name="(\w+)"', UI)
+    assert len(names) > 40
+    assert [name for name in names if not getattr(opened.ui, name).toolTip] == []
+
+
+def test_every_parameter_has_one_widget_or_is_set_by_the_panel(opened: panels.Opened) -> None:
+    bound = re.findall(r'<property name="SlicerParameterName" stdset="0">\s*<string notr="true">(\w+)</string>', UI)
+    assert len(bound) == len(set(bound))
+    assert set(opened.parameters.allParameters) - set(bound) == {"model", "class_table"}
+    assert set(bound) <= set(opened.parameters.allParameters)
+
+
+# --- Parameters, widgets, node ----------------------------------------------------------------------------------------
+
+NUMBERS = {
+    "steps": ("stepsBox", 7),
+    "seed": ("seedBox", 11),
+    "attenuation_db": ("attenuationSlider", 20.0),
+    "guidance": ("guidanceSlider", 2.5),
+    "strength": ("strengthSlider", 0.25),
+    "sweep_count": ("sweepCountBox", 5),
+    "sweep_step": ("sweepStepBox", 2.5),
+    "variants": ("variantsBox", 3),
+    "rows": ("rowsBox", 96),
+    "columns": ("columnsBox", 64),
+    "row_mm": ("rowSpacingBox", 0.25),
+    "column_mm": ("columnSpacingBox", 0.75),
+    "slice_number": ("sliceNumberBox", 4),
+    "beam_depth": ("beamDepthSlider", 77.0),
+    "beam_width": ("beamWidthSlider", 33.0),
+    "beam_radius": ("beamRadiusSlider", 44.0),
+    "beam_half_angle": ("beamAngleSlider", 30.0),
+    "beam_steering": ("beamSteeringSlider", 10.0),
+    "beam_down": ("beamDownSlider", 3.0),
+    "beam_right": ("beamRightSlider", -4.0),
+}
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_a_number_goes_from_widget_to_node_and_back(opened: panels.Opened, name: str) -> None:
+    widget, value = NUMBERS[name]
+    getattr(opened.ui, widget).value = value
+    assert float(opened.parameters.parameterNode.GetParameter(name)) == value
+    opened.parameters.parameterNode.SetParameter(name, str(type(value)(value + 1) if isinstance(value, int) else value))
+    assert getattr(opened.ui, widget).value == getattr(opened.parameters, name)
+
+
+FLAGS = {
+    "use_guidance": "guidanceBox",
+    "random_seed": "randomSeedBox",
+    "from_image": "fromImageBox",
+    "own_size": "ownSizeBox",
+    "preview": "previewBox",
+    "show_outline": "outlineBox",
+    "upside_down": "upsideDownBox",
+}
+
+
+@pytest.mark.parametrize("name", FLAGS)
+def test_a_tick_goes_from_widget_to_node_and_back(opened: panels.Opened, name: str) -> None:
+    widget = getattr(opened.ui, FLAGS[name])
+    before = getattr(opened.parameters, name)
+    widget.checked = not before
+    assert opened.parameters.parameterNode.GetParameter(name) == str(not before)
+    opened.parameters.parameterNode.SetParameter(name, str(before))
+    assert widget.checked is before
+
+
+CHOICES = {
+    "frame_kind": "frameKindSelector",
+    "beam_source": "beamSourceSelector",
+    "beam_kind": "beamKindSelector",
+    "output_kind": "outputKindSelector",
+    "device": "deviceSelector",
+}
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_a_choice_shows_sentences_and_goes_both_ways(opened: panels.Opened, name: str) -> None:
+    widget, kind = getattr(opened.ui, CHOICES[name]), type(getattr(opened.parameters, name))
+    assert [widget.itemText(index) for index in range(widget.count)] == [member.label() for member in kind]
+    for index, member in enumerate(kind):
+        widget.currentIndex = index
+        assert opened.parameters.parameterNode.GetParameter(name) == member.name
+    first = next(iter(kind))
+    opened.parameters.parameterNode.SetParameter(name, first.name)
+    assert widget.currentText == first.label()
+
+
+def test_nodes_go_both_ways(opened: panels.Opened, scene: Any) -> None:
+    transform = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "ProbeToWorld")
+    opened.ui.probeSelector.setCurrentNode(transform)
+    assert opened.parameters.probe is transform
+    opened.parameters.probe = None
+    assert opened.ui.probeSelector.currentNode() is None
+
+
+def test_only_images_lines_and_planes_are_offered(opened: panels.Opened, scene: Any) -> None:
+    for kind in (
+        "vtkMRMLScalarVolumeNode",
+        "vtkMRMLVectorVolumeNode",
+        "vtkMRMLLabelMapVolumeNode",
+        "vtkMRMLMarkupsLineNode",
+        "vtkMRMLMarkupsPlaneNode",
+        "vtkMRMLMarkupsFiducialNode",
+    ):
+        scene.AddNewNodeByClass(kind, kind)
+    opened.settle()
+
+    def offered(selector: Any) -> set[str]:
+        return {selector.itemText(index) for index in range(1, selector.count)}
+
+    assert offered(opened.ui.volumeSelector) == {"vtkMRMLScalarVolumeNode", "vtkMRMLVectorVolumeNode"}
+    assert offered(opened.ui.markupSelector) == {"vtkMRMLMarkupsLineNode", "vtkMRMLMarkupsPlaneNode"}
+
+
+def test_choices_survive_saving_and_loading_the_scene(
+    heart: panels.Opened, scene: Any, tmp_path: Path, complaints: list[str]
+) -> None:
+    heart.parameters.steps, heart.parameters.sweep_step = 13, 2.25
+    heart.ui.classTable.cellWidget(0, 1).setCurrentIndex(0)
+    table = heart.parameters.class_table
+    path = str(tmp_path / "scene.mrb")
+    assert scene.WriteToMRB(path)
+    scene.Clear(0)
+    assert scene.ReadFromMRB(path)
+    heart.settle()
+    assert (heart.parameters.steps, heart.parameters.sweep_step) == (13, 2.25)
+    assert heart.parameters.segmentation.GetName() == "Heart anatomy"
+    assert heart.parameters.class_table == table
+    assert heart.ui.stepsBox.value == 13
+    complaints.clear()  # the file holds a slice view whose orientation only the application knows
+
+
+# --- The table --------------------------------------------------------------------------------------------------------
+
+
+def test_the_user_s_class_is_kept_when_a_segment_is_renamed(heart: panels.Opened) -> None:
+    heart.ui.classTable.cellWidget(0, 1).setCurrentIndex(2)
+    heart.parameters.segmentation.GetSegmentation().GetNthSegment(0).SetName("Kammer")
+    heart.settle()
+    assert table_of(heart) == {
+        "Left atrium": "myocardium",
+        "Myocardium": "myocardium",
+        "Kammer": "left-ventricle cavity",
+    }
+
+
+def test_a_new_segment_is_guessed_and_a_removed_one_leaves(heart: panels.Opened) -> None:
+    segmentation = heart.parameters.segmentation.GetSegmentation()
+    segmentation.RemoveSegment("Segment_3")
+    segmentation.AddEmptySegment("new", "left atrium cavity")
+    heart.until(lambda: "left atrium cavity" in table_of(heart))
+    assert table_of(heart) == {
+        "Myocardium": "myocardium",
+        "Left ventricle": "left-ventricle cavity",
+        "left atrium cavity": "left atrium",
+    }
+
+
+def test_rows_move_and_stay_chosen(heart: panels.Opened) -> None:
+    heart.ui.classTable.selectRow(0)
+    heart.ui.downButton.click()
+    assert list(table_of(heart)) == ["Myocardium", "Left atrium", "Left ventricle"]
+    heart.ui.downButton.click()
+    heart.ui.downButton.click()
+    assert list(table_of(heart)) == ["Myocardium", "Left ventricle", "Left atrium"]
+    heart.ui.upButton.click()
+    assert list(table_of(heart)) == ["Myocardium", "Left atrium", "Left ventricle"]
+
+
+def test_guess_again_forgets_what_was_chosen(heart: panels.Opened) -> None:
+    guessed = table_of(heart)
+    heart.ui.classTable.cellWidget(1, 1).setCurrentIndex(0)
+    heart.ui.guessButton.click()
+    heart.settle()
+    assert table_of(heart) == guessed
+
+
+def test_a_table_without_a_class_is_not_ready(heart: panels.Opened) -> None:
+    for row in range(3):
+        heart.ui.classTable.cellWidget(row, 1).setCurrentIndex(0)
+    heart.settle()
+    assert heart.ui.generateButton.toolTip == "Say in the table which segment is which structure of the model."
+
+
+def test_a_model_without_labels_needs_no_segmentation(opened: panels.Opened) -> None:
+    opened.ui.modelSelector.currentIndex = 2
+    opened.settle()
+    assert opened.parameters.model == "liver_bmap_gd"
+    assert not opened.shown("segmentationSelector")
+    assert not opened.shown("classBox")
+    assert opened.ui.generateButton.enabled
+
+
+# --- Models -----------------------------------------------------------------------------------------------------------
+
+
+def test_another_model_brings_its_own_defaults(opened: panels.Opened) -> None:
+    opened.parameters.steps = 3
+    opened.ui.modelSelector.currentIndex = 1
+    model = opened.panel.logic.shelf.models["thyroid_bmap_sdm"]
+    assert (opened.parameters.steps, opened.parameters.attenuation_db) == (model.steps, model.attenuation_db)
+    assert (opened.parameters.rows, opened.parameters.row_mm) == (model.image_size[0], model.spacing_mm[0])
+    assert opened.parameters.beam_kind.value == "linear"
+
+
+@pytest.fixture
+def trust(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Says OK to every question; the questions."""
+    import slicer
+
+    asked: list[str] = []
+    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda text, **_: asked.append(text) is None)
+    return asked
+
+
+@pytest.fixture
+def own_models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def copied_bundle(opened: panels.Opened, folder: Path) -> Path:
+    source = opened.panel.logic.shelf.models["thyroid_bmap_sdm"].folder
+    shutil.copytree(source, folder, ignore=shutil.ignore_patterns("*.pt"))
+    return folder
+
+
+def answer(text: str) -> None:
+    from slicer_module import pythonqt
+
+    pythonqt.QFileDialog.answers = [text]
+
+
+def test_a_bundle_is_added_by_its_folder_and_remembered(
+    opened: panels.Opened, tmp_path: Path, trust: list[str]
+) -> None:
+    answer(str(copied_bundle(opened, tmp_path / "my thyroid")))
+    opened.panel.add_model()
+    opened.settle()
+    assert opened.parameters.model == "my thyroid"
+    assert "trust" in trust[0]
+    opened.panel.logic.shelf.find()
+    assert "my thyroid" in opened.panel.logic.shelf.models
+
+
+def test_an_added_model_is_forgotten_and_its_folder_stays(
+    opened: panels.Opened, tmp_path: Path, trust: list[str]
+) -> None:
+    answer(str(copied_bundle(opened, tmp_path / "my thyroid")))
+    opened.panel.add_model()
+    opened.settle()
+    assert opened.panel.remove_action.enabled
+    opened.panel.remove_model()
+    opened.settle()
+    assert opened.parameters.model == "cardiac_bmap_sdm"
+    assert "my thyroid" not in opened.panel.logic.shelf.models
+    assert (tmp_path / "my thyroid" / "configs").is_dir()
+    assert not opened.panel.remove_action.enabled
+
+
+def test_a_model_is_installed_from_a_file_and_deleted(
+    opened: panels.Opened, tmp_path: Path, trust: list[str], own_models: Path
+) -> None:
+    copied_bundle(opened, tmp_path / "zipped" / "thyroid_new")
+    answer(shutil.make_archive(str(tmp_path / "model"), "zip", tmp_path / "zipped"))
+    opened.panel.install_model()
+    opened.settle()
+    assert opened.parameters.model == "thyroid_new"
+    folder = opened.panel.logic.shelf.models["thyroid_new"].folder
+    assert folder.is_relative_to(own_models)
+    opened.panel.remove_model()
+    assert not folder.exists()
+
+
+def test_a_shipped_model_cannot_be_removed(opened: panels.Opened, trust: list[str]) -> None:
+    opened.panel.remove_model()
+    assert trust == []
+    assert len(opened.panel.logic.shelf.models) == 3
+
+
+def test_who_does_not_trust_a_model_gets_none(opened: panels.Opened, tmp_path: Path, monkeypatch: Any) -> None:
+    import slicer
+
+    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda text, **_: False)
+    answer(str(copied_bundle(opened, tmp_path / "my thyroid")))
+    opened.panel.add_model()
+    assert "my thyroid" not in opened.panel.logic.shelf.models
+
+
+def test_a_second_model_of_the_same_name_is_refused(opened: panels.Opened, tmp_path: Path, trust: list[str]) -> None:
+    answer(str(copied_bundle(opened, tmp_path / "thyroid_bmap_sdm")))
+    opened.panel.add_model()
+    assert opened.status == "There is a model named thyroid_bmap_sdm already; rename the folder."
+
+
+def test_a_folder_that_is_no_bundle_is_refused_with_a_remedy(
+    opened: panels.Opened, tmp_path: Path, trust: list[str]
+) -> None:
+    answer(str(tmp_path))
+    opened.panel.add_model()
+    assert "is no bundle" in opened.status
+    assert "Choose the folder" in opened.status
+
+
+@pytest.mark.parametrize("action", ["add_model", "install_model", "find_beam"])
+def test_cancelling_a_file_dialog_changes_nothing(opened: panels.Opened, action: str, trust: list[str]) -> None:
+    opened.parameters.beam_source = type(opened.parameters.beam_source).FILE
+    answer("")
+    before = opened.parameters.parameterNode.GetParameterNamesAsCommaSeparatedList(), opened.parameters.model
+    getattr(opened.panel, action)()
+    assert (opened.parameters.parameterNode.GetParameterNamesAsCommaSeparatedList(), opened.parameters.model) == before
+    assert trust == []
+
+
+# --- The plane --------------------------------------------------------------------------------------------------------
+
+ROWS = {
+    "VIEW": {"viewSelector"},
+    "SLICES": {"volumeSelector", "sliceBox"},
+    "PROBE": {"probeSelector"},
+    "MARKUP": {"viewSelector", "markupSelector"},
+}
+
+
+@pytest.mark.parametrize("kind", ROWS)
+def test_only_what_the_kind_of_plane_needs_is_shown(heart: panels.Opened, kind: str) -> None:
+    heart.parameters.frame_kind = type(heart.parameters.frame_kind)[kind]
+    heart.settle()
+    rows = {"viewSelector", "volumeSelector", "sliceBox", "probeSelector", "markupSelector"}
+    assert {name for name in rows if heart.shown(name)} == ROWS[kind]
+
+
+REASONS = {
+    "SLICES": "Choose the loaded image whose slices are the planes.",
+    "PROBE": "Choose the transform of the probe.",
+    "MARKUP": "Choose a line or a plane: draw one with the Markups module.",
+}
+
+
+@pytest.mark.parametrize("kind", REASONS)
+def test_a_plane_without_its_node_says_which(heart: panels.Opened, kind: str) -> None:
+    heart.parameters.frame_kind = type(heart.parameters.frame_kind)[kind]
+    heart.settle()
+    assert heart.ui.generateButton.toolTip == REASONS[kind]
+    assert not heart.ui.generateButton.enabled
+
+
+def test_the_size_of_the_image_is_told_and_doubts_with_it(heart: panels.Opened) -> None:
+    assert "180 mm wide, 180 mm deep; 128 x 128 pixels" in heart.ui.planeLabel.text
+    assert "&#9888;" not in heart.ui.planeLabel.text
+    heart.parameters.own_size, heart.parameters.row_mm, heart.parameters.column_mm = True, 0.3, 0.3
+    heart.settle()
+    assert "&#9888; Pixels of 0.30 x 0.30 mm; the model was trained on 1.41 x 1.41 mm." in heart.ui.planeLabel.text
+
+
+def test_a_moved_view_moves_the_outline(heart: panels.Opened, scene: Any) -> None:
+    before = np.array(_outline(scene).GetPolyData().GetBounds())
+    heart.parameters.view.JumpSlice(0, 0, 12)
+    heart.until(lambda: not np.allclose(before, _outline(scene).GetPolyData().GetBounds()))
+    heart.ui.outlineBox.checked = False
+    heart.settle()
+    assert _outline(scene) is None
+
+
+def test_leaving_the_module_takes_the_outline_away_and_coming_back_shows_it(heart: panels.Opened, scene: Any) -> None:
+    heart.widget.exit()
+    assert _outline(scene) is None
+    heart.widget.enter()
+    assert _outline(scene) is not None
+
+
+# --- The beam ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_model_s_beam_is_shown_but_not_to_be_changed(heart: panels.Opened) -> None:
+    assert not heart.ui.beamDepthSlider.enabled
+    assert heart.ui.beamDepthSlider.value == pytest.approx(150.0, abs=0.2)
+    assert not heart.shown("beamButton")
+
+
+@pytest.mark.parametrize(
+    ("kind", "rows"),
+    [
+        ("LINEAR", {"beamWidthSlider"}),
+        ("CURVILINEAR", {"beamRadiusSlider", "beamAngleSlider", "beamSteeringSlider"}),
+        ("PHASED", {"beamAngleSlider", "beamSteeringSlider"}),
+    ],
+)
+def test_a_beam_shows_the_numbers_that_it_has(heart: panels.Opened, kind: str, rows: set[str]) -> None:
+    heart.parameters.beam_source = type(heart.parameters.beam_source).MANUAL
+    heart.parameters.beam_kind = type(heart.parameters.beam_kind)[kind]
+    heart.settle()
+    all_rows = {"beamWidthSlider", "beamRadiusSlider", "beamAngleSlider", "beamSteeringSlider"}
+    assert {name for name in all_rows if heart.shown(name)} == rows
+    assert heart.ui.beamDepthSlider.enabled
+
+
+def test_a_beam_of_another_probe_than_the_model_s_is_refused(heart: panels.Opened) -> None:
+    heart.parameters.beam_source = type(heart.parameters.beam_source).MANUAL
+    heart.parameters.beam_kind = type(heart.parameters.beam_kind).LINEAR
+    heart.settle()
+    assert "This model draws images of another probe" in heart.ui.generateButton.toolTip
+
+
+def test_the_beam_is_fitted_by_the_child_process(heart: panels.Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    beam = {"kind": "sector", "apex": [10.0, 63.5], "radii": [0.0, 100.0], "half_angle_deg": 33.0, "steering_deg": 0.0}
+    monkeypatch.setenv("FAKE_WORKER_BEAM", json.dumps(beam))
+    heart.parameters.volume = _nodes_named("Heart phantom")
+    heart.parameters.beam_source = type(heart.parameters.beam_source).IMAGE
+    heart.settle()
+    assert heart.ui.beamButton.text == "Fit"
+    heart.ui.beamButton.click()
+    heart.until(lambda: not heart.panel.logic.busy)
+    assert heart.ui.beamAngleSlider.value == pytest.approx(33.0)
+    assert heart.ui.beamDepthSlider.value == pytest.approx(141.0)
+    assert heart.ui.generateButton.enabled
+    assert "outline" in heart.status
+
+
+def test_fitting_without_an_image_says_so(heart: panels.Opened) -> None:
+    heart.parameters.beam_source = type(heart.parameters.beam_source).IMAGE
+    heart.settle()
+    heart.ui.beamButton.click()
+    assert heart.status == "Choose the loaded image first (2. Image plane)."
+
+
+def test_a_file_of_slicer_ultrasound_gives_the_beam(heart: panels.Opened, tmp_path: Path) -> None:
+    from slicer_module import pythonqt
+
+    mask = {
+        "mask_type": "fan",
+        "angle1": 50.0,
+        "angle2": 130.0,
+        "center_rows_px": 12,
+        "center_cols_px": 63.5,
+        "radius1": 0,
+        "radius2": 90,
+        "image_size_rows": 128,
+        "image_size_cols": 128,
+    }
+    path = tmp_path / "mask.json"
+    path.write_text(json.dumps({"MaskConfig": mask}))
+    pythonqt.QFileDialog.answers = [str(path)]
+    heart.parameters.volume = _nodes_named("Heart phantom")
+    heart.parameters.beam_source = type(heart.parameters.beam_source).FILE
+    heart.settle()
+    heart.ui.beamButton.click()
+    assert heart.ui.beamAngleSlider.value == pytest.approx(40.0)
+    assert heart.parameters.beam_kind.name == "PHASED"
+
+
+@pytest.mark.parametrize(("content", "words"), [("{", "cannot be read"), ("{}", "no mask of SlicerUltrasound")])
+def test_another_file_is_refused(heart: panels.Opened, tmp_path: Path, content: str, words: str) -> None:
+    from slicer_module import pythonqt
+
+    path = tmp_path / "mask.json"
+    path.write_text(content)
+    pythonqt.QFileDialog.answers = [str(path)]
+    heart.parameters.volume = _nodes_named("Heart phantom")
+    heart.parameters.beam_source = type(heart.parameters.beam_source).FILE
+    heart.settle()
+    heart.ui.beamButton.click()
+    assert words in heart.status
+
+
+# --- Choices that depend on each other --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "rows"),
+    [("SINGLE", set()), ("SWEEP", {"sweepCountBox", "sweepStepBox"}), ("VARIANTS", {"variantsBox"})],
+)
+def test_an_output_shows_the_numbers_that_it_has(heart: panels.Opened, kind: str, rows: set[str]) -> None:
+    heart.parameters.output_kind = type(heart.parameters.output_kind)[kind]
+    heart.settle()
+    assert {name for name in ("sweepCountBox", "sweepStepBox", "variantsBox") if heart.shown(name)} == rows
+
+
+@pytest.mark.parametrize(
+    ("box", "widget", "when"),
+    [
+        ("guidanceBox", "guidanceSlider", True),
+        ("randomSeedBox", "seedBox", False),
+        ("fromImageBox", "strengthSlider", True),
+    ],
+)
+def test_a_tick_frees_what_belongs_to_it(heart: panels.Opened, box: str, widget: str, when: bool) -> None:
+    for checked in (True, False):
+        getattr(heart.ui, box).checked = checked
+        heart.settle()
+        assert getattr(heart.ui, widget).enabled is (checked is when)
+
+
+def test_starting_from_an_image_asks_for_one(heart: panels.Opened) -> None:
+    heart.ui.fromImageBox.checked = True
+    heart.settle()
+    assert heart.shown("volumeSelector")
+    assert "Choose the loaded image to start from" in heart.ui.generateButton.toolTip
+
+
+# --- The scene --------------------------------------------------------------------------------------------------------
+
+
+def test_a_closed_scene_gives_a_new_parameter_node_with_defaults(heart: panels.Opened, scene: Any) -> None:
+    heart.parameters.steps = 3
+    scene.Clear(0)
+    heart.settle()
+    assert heart.parameters.steps == heart.panel.logic.shelf.models["cardiac_bmap_sdm"].steps
+    assert heart.ui.stepsBox.value == heart.parameters.steps
+    heart.ui.stepsBox.value = 12
+    assert heart.parameters.steps == 12
+
+
+def test_a_scene_that_is_closed_while_the_module_is_away_is_taken_up_when_it_comes_back(
+    heart: panels.Opened, scene: Any
+) -> None:
+    heart.widget.exit()
+    scene.Clear(0)
+    assert heart.parameters is None
+    heart.widget.enter()
+    heart.ui.stepsBox.value = 12
+    assert heart.parameters.steps == 12
+
+
+def _nodes(scene: Any, kind: str) -> list[Any]:
+    return [scene.GetNthNodeByClass(index, kind) for index in range(scene.GetNumberOfNodesByClass(kind))]
+
+
+def _outline(scene: Any) -> Any:
+    return next(
+        (node for node in _nodes(scene, "vtkMRMLModelNode") if node.GetAttribute("BMapDiffusion.outline")), None
+    )
+
+
+def _nodes_named(name: str) -> Any:
+    import slicer
+
+    return slicer.mrmlScene.GetFirstNodeByName(name)
