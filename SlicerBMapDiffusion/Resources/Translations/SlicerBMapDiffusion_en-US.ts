@@ -16,7 +16,7 @@
             <translation type="unfinished" />
         </message>
         <message>
-            <source>Add a model: choose the folder of a bundle on this computer.</source>
+            <source>Add a model from a folder or file of this computer, or remove one.</source>
             <translation type="unfinished" />
         </message>
         <message>
@@ -495,7 +495,7 @@
             <translation type="unfinished" />
         </message>
         <message>
-            <source>The test passed.</source>
+            <source>The test passed</source>
             <translation type="unfinished" />
         </message>
     </context>
@@ -522,10 +522,6 @@
             <translation type="unfinished" />
         </message>
         <message>
-            <source>The model {name} is not on this computer.</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
             <source>Choose an image that this module made.</source>
             <translation type="unfinished" />
         </message>
@@ -547,6 +543,10 @@
         </message>
         <message>
             <source>{input} synthetic</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Looking for the beam ...</source>
             <translation type="unfinished" />
         </message>
         <message>
@@ -685,6 +685,17 @@
         </message>
         <message>
             <source>Choose the loaded image to start from, or untick it under Advanced.</source>
+            <translation type="unfinished" />
+        </message>
+    </context>
+    <context>
+        <name>SlicerBMapDiffusionLib.run_box</name>
+        <message>
+            <source>Generate another</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Generate</source>
             <translation type="unfinished" />
         </message>
     </context>
@@ -839,7 +850,37 @@
         </message>
     </context>
     <context>
+        <name>SlicerBMapDiffusionLib.self_test</name>
+        <message>
+            <source>Python packages are missing: the test ends before an image is drawn.</source>
+            <translation type="unfinished" />
+        </message>
+    </context>
+    <context>
+        <name>SlicerBMapDiffusionLib.shelf</name>
+        <message>
+            <source>The model {name} is not on this computer.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>There is a model named {name} already; rename the folder.</source>
+            <translation type="unfinished" />
+        </message>
+    </context>
+    <context>
         <name>SlicerBMapDiffusionLib.widget</name>
+        <message>
+            <source>Add the folder of a model...</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Install a model from a file (.zip)...</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Remove this model</source>
+            <translation type="unfinished" />
+        </message>
         <message>
             <source>File of SlicerUltrasound</source>
             <translation type="unfinished" />
@@ -849,7 +890,29 @@
             <translation type="unfinished" />
         </message>
         <message>
-            <source>Folder of a bundle</source>
+            <source>Folder of a model</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Model to install</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Models (*.zip)</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Remove the model {title}?</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>A model can hold Python code, which runs when images are drawn.
+
+Add {path} only if you trust its source.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>B-Map Diffusion</source>
             <translation type="unfinished" />
         </message>
         <message>
@@ -862,10 +925,6 @@
 {packages}
 
 This takes some minutes and happens once.</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
-            <source>B-Map Diffusion</source>
             <translation type="unfinished" />
         </message>
         <message>
@@ -909,23 +968,15 @@ This takes some minutes and happens once.</source>
             <translation type="unfinished" />
         </message>
         <message>
+            <source>{model}; seed {seed}, {steps} steps, B-map {db} dB.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
             <source>Draw the synthetic ultrasound image.</source>
             <translation type="unfinished" />
         </message>
         <message>
             <source>Python packages are missing; Generate will offer to install them.</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
-            <source>Generate another</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
-            <source>Generate</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
-            <source>Model {model}, seed {seed}, {steps} steps, B-map {db} dB.</source>
             <translation type="unfinished" />
         </message>
         <message>
