@@ -102,4 +102,4 @@ class SlicerBMapDiffusionTest(ScriptedLoadableModuleTest):
         slicer.mrmlScene.Clear(0)
         self.delayDisplay(_("Drawing an image of the heart phantom"))
         self_test.run(self, SlicerBMapDiffusionLogic().getParameterNode, os.environ.get("BMAP_WORKER_PYTHON"))
-        self.delayDisplay(_("The test passed."))
+        self.delayDisplay(_("The test passed"))

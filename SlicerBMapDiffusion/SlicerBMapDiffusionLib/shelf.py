@@ -37,7 +37,7 @@ class Shelf:
     def find(self) -> None:
         """Look for models: those shipped, installed, and added by the user."""
         self.refused = {}
-        folders = [places.bundles_folder(), self.downloaded, *_added()]
+        folders: list[str | Path] = [places.bundles_folder(), self.downloaded, *_added()]
         found = bundles.find_models(folders, lambda folder, why: self.refused.update({str(folder): why}))
         first = {model.name: model for model in reversed(found)}
         self.models = dict(sorted(first.items(), key=lambda item: (not item[1].labels, item[1].title)))

@@ -15,11 +15,18 @@ from SlicerBMapDiffusionLib.beams import BeamSettings
 from SlicerBMapDiffusionLib.bundles import Model
 from SlicerBMapDiffusionLib.class_table import ClassTable
 from SlicerBMapDiffusionLib.logic import Logic, restore
-from SlicerBMapDiffusionLib.parameters import BeamKind, BeamSource, FrameKind, OutputKind, Parameters
+from SlicerBMapDiffusionLib.parameters import BeamKind, BeamSource, Device, FrameKind, OutputKind, Parameters
 from SlicerBMapDiffusionLib.run_box import RunBox
 from SlicerBMapDiffusionLib.segment_table import SegmentTable
 
 _SELECTORS = ("segmentation", "view", "volume", "probe", "markup", "result")
+_CHOICES = {
+    "frameKindSelector": FrameKind,
+    "beamSourceSelector": BeamSource,
+    "beamKindSelector": BeamKind,
+    "outputKindSelector": OutputKind,
+    "deviceSelector": Device,
+}
 _REFRESH_MS = 30
 _BEAM_NUMBERS = ("Depth", "Width", "Radius", "Angle", "Steering", "Down", "Right")
 
@@ -101,6 +108,9 @@ class Panel(VTKObservationMixin):
             self._adopt(parameters, next(iter(self.logic.shelf.models.values())))
         self.parameters = parameters
         self._tag = parameters.connectGui(self.ui)
+        for name, kind in _CHOICES.items():  # older releases of Slicer show the names in the code
+            for index, choice in enumerate(kind):
+                getattr(self.ui, name).setItemText(index, choice.label())
         # connectGui allows every subclass of the annotated type
         self.ui.volumeSelector.nodeTypes = ["vtkMRMLScalarVolumeNode", "vtkMRMLVectorVolumeNode"]
         self.ui.volumeSelector.hideChildNodeTypes = ["vtkMRMLLabelMapVolumeNode"]
@@ -119,9 +129,15 @@ class Panel(VTKObservationMixin):
     def _connect_buttons(self) -> None:
         ui = self.ui
         menu = qt.QMenu(ui.addModelButton)
-        menu.addAction(_("Add the folder of a model..."), self.add_model)
-        menu.addAction(_("Install a model from a file (.zip)..."), self.install_model)
-        self.remove_action = menu.addAction(_("Remove this model"), self.remove_model)
+        for text, slot in (
+            (_("Add the folder of a model..."), self.add_model),
+            (_("Install a model from a file (.zip)..."), self.install_model),
+            (_("Remove this model"), self.remove_model),
+        ):
+            action = qt.QAction(text, menu)
+            action.connect("triggered()", slot)
+            menu.addAction(action)
+        self.remove_action = action
         ui.addModelButton.setMenu(menu)
         ui.addModelButton.setPopupMode(qt.QToolButton.InstantPopup)
         ui.modelSelector.connect("currentIndexChanged(int)", self._model_chosen)

@@ -30,9 +30,8 @@ CAPTION = "drawn by the test harness"
 
 def draw(application: Any, name: str, path: Path) -> None:
     """One phantom: its own image to the left, the synthetic one in its place to the right, both with the segments."""
-    from SlicerBMapDiffusionLib.bundles import read_model
-
     from SlicerBMapDiffusionLib import sample_data, scene
+    from SlicerBMapDiffusionLib.bundles import read_model
     from SlicerBMapDiffusionLib.frames import FrameSize
     from SlicerBMapDiffusionLib.mapping import guess_classes
 

@@ -99,7 +99,7 @@ class Opened:
         from slicer_module import pythonqt
 
         self.widget.cleanup()
-        os.environ.pop("BMAP_WORKER_PYTHON")
+        os.environ.pop("BMAP_WORKER_PYTHON", None)
         if self._worker_before is not None:
             os.environ["BMAP_WORKER_PYTHON"] = self._worker_before
         for selector in vars(self.ui).values():

@@ -81,3 +81,15 @@ def test_the_beam_of_the_phantom_s_image_is_found(opened: panels.Opened) -> None
     assert opened.parameters.beam_half_angle == pytest.approx(37.3, abs=1.5)
     assert opened.parameters.beam_depth == pytest.approx(1.41 * 104.3, abs=4)
     assert opened.ui.generateButton.enabled
+
+
+def test_without_packages_the_self_test_ends_before_the_drawing(
+    opened: panels.Opened, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from SlicerBMapDiffusionLib import install
+
+    opened.widget.exit()
+    monkeypatch.delenv("BMAP_WORKER_PYTHON")
+    monkeypatch.setattr(install, "missing", lambda: ["torch"])
+    opened.module.SlicerBMapDiffusionTest().runTest()
+    assert "Python packages are missing" in capsys.readouterr().out

@@ -495,7 +495,7 @@
             <translation type="unfinished" />
         </message>
         <message>
-            <source>The test passed.</source>
+            <source>The test passed</source>
             <translation type="unfinished" />
         </message>
     </context>
@@ -846,6 +846,13 @@
         </message>
         <message>
             <source>What this segment is for the model. Segments that are left out are drawn as other tissue.</source>
+            <translation type="unfinished" />
+        </message>
+    </context>
+    <context>
+        <name>SlicerBMapDiffusionLib.self_test</name>
+        <message>
+            <source>Python packages are missing: the test ends before an image is drawn.</source>
             <translation type="unfinished" />
         </message>
     </context>
