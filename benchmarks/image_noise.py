@@ -1,4 +1,4 @@
-"""Noise of images in [0, 1]: planted, taken away and measured, inside the beam, in grey levels (0 to 255)."""
+"""Noise of images in [0, 1]: planted, taken away and measured, in grey levels (0 to 255)."""
 
 from __future__ import annotations
 
@@ -22,6 +22,11 @@ def white_noise(images: torch.Tensor, inside: torch.Tensor, depth: torch.Tensor,
     return _with(images, inside, dose / GREY * _standard(images))
 
 
+def noise_everywhere(images: torch.Tensor, inside: torch.Tensor, depth: torch.Tensor, dose: float) -> torch.Tensor:
+    """As :func:`white_noise`, outside the beam too, where black cuts half of it off."""
+    return _as_files(images + dose / GREY * _standard(images))
+
+
 def deep_noise(images: torch.Tensor, inside: torch.Tensor, depth: torch.Tensor, dose: float) -> torch.Tensor:
     """Gaussian noise that grows linearly with depth, its root mean square over the beam ``dose`` grey levels."""
     masked = torch.where(inside, depth, 0.0)
@@ -40,7 +45,13 @@ def blurred(images: torch.Tensor, inside: torch.Tensor, depth: torch.Tensor, dos
     return _blackened(_each(images, lambda image: gaussian_filter(image, dose)), inside)
 
 
-FAULTS: Mapping[str, Planted] = {"white": white_noise, "deep": deep_noise, "brighter": brighter, "blurred": blurred}
+FAULTS: Mapping[str, Planted] = {
+    "white": white_noise,
+    "everywhere": noise_everywhere,
+    "deep": deep_noise,
+    "brighter": brighter,
+    "blurred": blurred,
+}
 """What can be planted, by name."""
 
 
@@ -97,9 +108,13 @@ def _with(images: torch.Tensor, inside: torch.Tensor, added: torch.Tensor | floa
 
 
 def _blackened(images: torch.Tensor, inside: torch.Tensor) -> torch.Tensor:
-    """As files hold them: 8 bits, black outside the beam."""
-    levels = (images.clamp(0.0, 1.0) * GREY).round() / GREY
-    return torch.where(inside[:, None], levels, 0.0)
+    """As files of the study hold them, black outside the beam."""
+    return torch.where(inside[:, None], _as_files(images), 0.0)
+
+
+def _as_files(images: torch.Tensor) -> torch.Tensor:
+    """8 bits."""
+    return (images.clamp(0.0, 1.0) * GREY).round() / GREY
 
 
 def _standard(images: torch.Tensor) -> torch.Tensor:

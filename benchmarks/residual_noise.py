@@ -56,6 +56,7 @@ DOSES: Mapping[str, tuple[str, int, Sequence[float]]] = {
     "white noise, 64 x 64": ("white", 64, NOISE_DOSES),
     "noise growing with depth, 64 x 64": ("deep", 64, NOISE_DOSES),
     "white noise, 128 x 128": ("white", 128, NOISE_DOSES),
+    "white noise, also outside, 128 x 128": ("everywhere", 128, NOISE_DOSES),
     "brighter, 64 x 64": ("brighter", 64, (0, 2, 5, 10, 20, 40, 80)),
     "blurred, 64 x 64": ("blurred", 64, (0, 0.3, 0.5, 0.7, 1, 1.5, 2, 3)),
 }
@@ -135,7 +136,7 @@ def of_cell(
     given = conditions(parser, chosen.images)
     rows: dict[str, Any] = {}
     samples = {}
-    for run, (weights, sampler, clip) in RUNS.items():
+    for run, (weights, sampler, clip) in ((way, RUNS[way]) for way in chosen.ways):
         drawing = Drawing(chosen.runs / cell.name / weights, sampler, clip)
         kept = chosen.output / "kept" / f"{cell.name}_{run.replace(', ', '_').replace(' ', '_')}.npz"
         plain = drawn(parser, given, drawing, kept, name=f"{cell.name}: {run}")
@@ -184,7 +185,7 @@ def differences(
                 "value": (change := found[plain.name][run]["max_pool_1"] - found[mapped.name][run]["max_pool_1"]),
                 "interval_95": interval(change, samples[plain.name][run] - samples[mapped.name][run]),
             }
-            for run in RUNS
+            for run in found[plain.name]
         }
         for name, plain, mapped in pairs(done)
     }
@@ -229,6 +230,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.add_argument(f"--{name}", type=lambda text: Path(text).resolve(), required=True)
     parser.add_argument("--stem", type=Path, help="weights of the Inception; downloaded once without it")
     parser.add_argument("--images", type=int, help="at most so many, evenly over the test split")
+    parser.add_argument(
+        "--ways", nargs="+", choices=[*RUNS], default=[*RUNS], metavar="WAY", help=f"of {', '.join(RUNS)}"
+    )
     chosen = parser.parse_args(arguments)
     wanted = [cell for cell in CELLS if cell.data == "heart" and cell.b_map in ("none", "physical") and not cell.spade]
     done = [cell for cell in wanted if cell.seed == 0 and (chosen.runs / cell.name / "model.pt").is_file()]

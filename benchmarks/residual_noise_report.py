@@ -11,10 +11,13 @@ from monai_bmaps.metrics.figures import BLUE, GREEN, GREY, ORANGE
 
 PAPER = {"with B-maps": 0.2, "without": 3.6}
 """Frechet distances of Dominguez et al. 2024 for CAMUS at the first max-pool."""
+PURPLE = "#CC79A7"
+"""Okabe and Ito's reddish purple."""
 CURVES = {
     "white noise, 64 x 64": (BLUE, "-", "o"),
     "noise growing with depth, 64 x 64": (GREEN, "--", "s"),
     "white noise, 128 x 128": (ORANGE, ":", "^"),
+    "white noise, also outside, 128 x 128": (PURPLE, "-.", "D"),
 }
 MODELS = {"none": ("no B-map", ORANGE, "o"), "physical": ("physical", BLUE, "s")}
 PREDICTIONS = {"v": "v-prediction", "epsilon": "epsilon"}

@@ -23,6 +23,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a script, Python looks in this folder only
 
 from benchmarks.judge import Judge, rounded
+from benchmarks.residual_noise_report import PURPLE
 from benchmarks.study import BUNDLES, CELLS, Cell
 from benchmarks.study_drawing import Drawing, conditions, drawn, of_the_same_items, parsed, real_frames
 from monai_bmaps.figures.grid import plotting, save
@@ -36,7 +37,7 @@ STYLES = {
     "none": ("no B-map", ORANGE, "o"),
     "physical": ("physical", BLUE, "s"),
     "paper": ("paper", GREEN, "^"),
-    "authors_code": ("authors' code", "#CC79A7", "D"),
+    "authors_code": ("authors' code", PURPLE, "D"),
 }
 """Title, Okabe and Ito's colour and marker of each B-map."""
 LINES = {("v_prediction", 0): "-", ("v_prediction", 1): "--", ("epsilon", 0): ":"}
