@@ -19,6 +19,14 @@ CURVES = {
     "white noise, 128 x 128": (ORANGE, ":", "^"),
     "white noise, also outside, 128 x 128": (PURPLE, "-.", "D"),
 }
+MEASURES = {
+    "finest_band": "finest band",
+    "finest_band_of_the_noisiest_tenth": "of the noisiest tenth",
+    "spread_in_blood": "spread in blood",
+    "level_inside": "level inside",
+    "level_outside": "outside",
+}
+"""Columns of direct measures, in grey levels."""
 MODELS = {"none": ("no B-map", ORANGE, "o"), "physical": ("physical", BLUE, "s")}
 PREDICTIONS = {"v": "v-prediction", "epsilon": "epsilon"}
 
@@ -36,16 +44,18 @@ def _doses(found: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _models(found: Mapping[str, Any]) -> Iterator[str]:
-    yield "| cell | drawn by | max-pool 1 | as much as white noise of | max-pool 2 | finest band | blood | outside |"
-    yield "|---" * 8 + "|"
+    yield (
+        "| cell | drawn by | max-pool 1 | as much as white noise of | max-pool 2 | "
+        + " | ".join(MEASURES.values())
+        + " |"
+    )
+    yield "|---" * (5 + len(MEASURES)) + "|"
     for cell, runs in found["cells"].items():
         for run, row in runs.items():
             low, high = row["interval_95"]
-            numbers = (row[key] for key in ("equal_white_noise", "max_pool_2", "finest_band", "spread_in_blood"))
-            shown = " | ".join(map(_number, (*numbers, row["level_outside"])))
+            shown = " | ".join(_number(row[key]) for key in ("equal_white_noise", "max_pool_2", *MEASURES))
             yield f"| {cell} | {run} | {row['max_pool_1']:.3g} ({low:.3g} to {high:.3g}) | {shown} |"
-    real = found["real_frames"]
-    noise = " | ".join(_number(real[key]) for key in ("finest_band", "spread_in_blood", "level_outside"))
+    noise = " | ".join(_number(found["real_frames"][key]) for key in MEASURES)
     yield f"| *real frames* | | | | | {noise} |"
 
 

@@ -6,6 +6,7 @@ Every image is kept as it is drawn, so that a stopped drawing goes on where it w
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,6 +102,7 @@ def conditions(parser: ConfigParser, most: int | None = None) -> Conditions:
     return Conditions(tuple(item["name"] for item in chosen), seg, depth, tuple(int(item["seed"]) for item in chosen))
 
 
+@functools.cache
 def real_frames(cell: Cell, data: Path, size: tuple[int, int], split: str = "test") -> ImageSet:
     """Real frames as the study's comparison reads them."""
     options = ReadingOptions(size=size, crop_to_beam=cell.data in CROPPED)

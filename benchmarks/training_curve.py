@@ -124,8 +124,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.add_argument(f"--{data}", type=lambda text: Path(text).resolve(), help=f"data set of the {data}")
     parser.add_argument("--stem", type=Path, help="weights of the Inception; downloaded once without it")
     parser.add_argument("--images", type=int, default=61, help="at most so many, evenly over the test split")
+    parser.add_argument("--only", nargs="+", metavar="CELL", choices=[cell.name for cell in CELLS])
     chosen = parser.parse_args(arguments)
-    cells = [cell for cell in CELLS if getattr(chosen, cell.data) and snapshots(chosen.runs / cell.name)]
+    wanted = [cell for cell in CELLS if getattr(chosen, cell.data) and (not chosen.only or cell.name in chosen.only)]
+    cells = [cell for cell in wanted if snapshots(chosen.runs / cell.name)]
     if not cells:
         parser.error(f"no cell of these data sets is done in {chosen.runs}: give --heart, --thyroid or --convex")
     found = rounded(measured(cells, chosen))
