@@ -51,6 +51,7 @@ RUNS: Mapping[str, tuple[str, str, bool]] = {
 }
 """Weights, sampler and clipping by name: first as the study draws, last all that is suspected at once."""
 FILTERED = ("2M 20", "ancestral 50")
+"""What is also measured after a filter, and as the network has it outside the beam."""
 NOISE_DOSES = (0, 1, 2, 3, 5, 7, 10, 15, 20, 30, 40, 60, 80)
 DOSES: Mapping[str, tuple[str, int, Sequence[float]]] = {
     "white noise, 64 x 64": ("white", 64, NOISE_DOSES),
@@ -151,6 +152,7 @@ def of_cell(
         rows[run] = judge.distances(images) | noise_of(plain, judge.real)
         rows[run]["interval_95"] = interval(rows[run]["max_pool_1"], samples[run], lowest=0.0)
         if run in FILTERED:
+            rows[run]["not_blackened_max_pool_1"] = judge.distances(plain)["max_pool_1"]
             rows[run]["filtered"] = filtered(judge, images)
     return rows, samples
 

@@ -69,6 +69,13 @@ def _differences(found: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _filters(found: Mapping[str, Any]) -> Iterator[str]:
+    yield "| not blackened outside the beam | drawn by | max-pool 1 |"
+    yield "|---|---|---|"
+    for cell, runs in found["cells"].items():
+        for run, row in runs.items():
+            if "not_blackened_max_pool_1" in row:
+                yield f"| {cell} | {run} | {row['not_blackened_max_pool_1']:.3g} |"
+    yield ""
     yield "| filtered | drawn by | filter | before | to real frames | to filtered real frames |"
     yield "|---" * 6 + "|"
     for cell, runs in found["cells"].items():
@@ -110,21 +117,22 @@ def _draw_doses(axis: Any, found: Mapping[str, Any]) -> None:
     floor = found["doses"]["white noise, 64 x 64"]["0"]["max_pool_1"]
     axis.axhline(floor, color=GREY, linestyle="-.", linewidth=0.8)
     axis.annotate("no noise", (40, floor), xytext=(0, 3), textcoords="offset points", fontsize=8, color=GREY)
-    axis.set(xscale="log", yscale="log", xlabel="noise in real frames, grey levels", title="")
+    axis.set(xscale="log", yscale="log", ylim=(4e-3, 1e3), xlabel="noise in real frames, grey levels")
     axis.set_ylabel("Frechet distance, max-pool 1")
     axis.legend(fontsize=8, frameon=False, loc="upper left")
     axis.spines[["top", "right"]].set_visible(False)
 
 
 def _draw_models(axis: Any, found: Mapping[str, Any], prediction: str) -> None:
-    runs = [*next(iter(found["cells"].values()), {})]
+    runs = [*dict.fromkeys(run for cell in found["cells"].values() for run in cell)]
     for offset, (b_map, (title, colour, marker)) in zip((-0.15, 0.15), MODELS.items(), strict=True):
         rows = found["cells"].get(f"heart_{b_map}_{prediction}_0", {})
-        for place, run in enumerate(run for run in runs if run in rows):
-            low, high = rows[run]["interval_95"]
+        for run, row in rows.items():
+            place, (low, high) = runs.index(run), row["interval_95"]
             axis.plot([max(low, 1e-3), high], [place + offset] * 2, color=colour, linewidth=1.6)
-            name = title if place == 0 else None
-            axis.plot(rows[run]["max_pool_1"], place + offset, marker, color=colour, markersize=5, label=name)
+            axis.plot(row["max_pool_1"], place + offset, marker, color=colour, markersize=5)
+        if rows:
+            axis.plot([], [], marker, color=colour, markersize=5, label=title)
     for value in PAPER.values():
         axis.axvline(value, color="black", linewidth=0.8)
     axis.set_yticks(range(len(runs)), runs, fontsize=8)
