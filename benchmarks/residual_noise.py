@@ -45,7 +45,7 @@ RUNS: Mapping[str, tuple[str, str, bool]] = {
     "DDIM 20": ("model.pt", "ddim:20", True),
     "ancestral 20": ("model.pt", "ancestral:20", True),
     "ancestral 50": ("model.pt", "ancestral:50", True),
-    "ancestral 100": ("model.pt", "ancestral:100", True),
+    "ancestral 250": ("model.pt", "ancestral:250", True),
     "ancestral 20, not clipped": ("model.pt", "ancestral:20", False),
     "ancestral 20, not clipped, raw": ("checkpoint.pt", "ancestral:20", False),
 }
