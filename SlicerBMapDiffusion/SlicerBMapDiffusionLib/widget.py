@@ -107,11 +107,11 @@ class Panel(VTKObservationMixin):
         if parameters.model not in self.logic.shelf.models and self.logic.shelf.models:
             self._adopt(parameters, next(iter(self.logic.shelf.models.values())))
         self.parameters = parameters
-        self._tag = parameters.connectGui(self.ui)
+        self._tag = parameters.connectParametersToGui(_bound_widgets(self.ui))
         for name, kind in _CHOICES.items():  # older releases of Slicer show the names in the code
             for index, choice in enumerate(kind):
                 getattr(self.ui, name).setItemText(index, choice.label())
-        # connectGui allows every subclass of the annotated type
+        # the connection allows every subclass of the annotated type
         self.ui.volumeSelector.nodeTypes = ["vtkMRMLScalarVolumeNode", "vtkMRMLVectorVolumeNode"]
         self.ui.volumeSelector.hideChildNodeTypes = ["vtkMRMLLabelMapVolumeNode"]
         self.ui.markupSelector.nodeTypes = ["vtkMRMLMarkupsLineNode", "vtkMRMLMarkupsPlaneNode"]
@@ -503,6 +503,16 @@ class Panel(VTKObservationMixin):
         for node, event in watched:
             self.addObserver(node, event, self.refresh_soon)
         self._watched = watched
+
+
+def _bound_widgets(ui: Any) -> dict[str, Any]:
+    """Parameter to widget, as ``connectGui`` finds them; but that keeps its tag, so that nothing can be let go.
+
+    A widget that stays bound writes into the next scene's choices while they are being shown. See
+    https://github.com/Slicer/Slicer/issues/7547.
+    """
+    named = [(widget.property("SlicerParameterName"), widget) for widget in vars(ui).values()]
+    return {str(name): widget for name, widget in named if name}
 
 
 def _events(node: Any) -> list[int]:

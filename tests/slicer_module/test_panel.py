@@ -186,6 +186,7 @@ def test_choices_survive_saving_and_loading_the_scene(
     heart: panels.Opened, scene: Any, tmp_path: Path, complaints: list[str]
 ) -> None:
     heart.parameters.steps, heart.parameters.sweep_step = 13, 2.25
+    heart.parameters.output_kind = sweep = type(heart.parameters.output_kind).SWEEP
     heart.ui.classTable.cellWidget(0, 1).setCurrentIndex(0)
     table = heart.parameters.class_table
     path = str(tmp_path / "scene.mrb")
@@ -194,6 +195,7 @@ def test_choices_survive_saving_and_loading_the_scene(
     assert scene.ReadFromMRB(path)
     heart.settle()
     assert (heart.parameters.steps, heart.parameters.sweep_step) == (13, 2.25)
+    assert heart.parameters.output_kind is sweep
     assert heart.parameters.segmentation.GetName() == "Heart anatomy"
     assert heart.parameters.class_table == table
     assert heart.ui.stepsBox.value == 13
