@@ -81,6 +81,7 @@ class Panel(VTKObservationMixin):
         if self.parameters is None:
             self._take(Parameters(self._parameter_node()))
         self.refresh()
+        self._show_packages()
 
     def exit(self) -> None:
         """The module is left: the outline goes, jobs go on."""
@@ -88,7 +89,8 @@ class Panel(VTKObservationMixin):
         scene.hide_outline()
 
     def cleanup(self) -> None:
-        """The module is unloaded: nothing is left running."""
+        """The module is unloaded or reloaded: nothing is left running, nor in the views."""
+        self.exit()
         self._timer.stop()
         self.logic.cancel()
         self._let_go()
@@ -261,6 +263,8 @@ class Panel(VTKObservationMixin):
             self.run.say(str(declined))
         except (ValueError, OSError, install.InstallError) as error:
             self.on_failed(_sentence(str(error)), "")
+        if packages:
+            self._show_packages()
         self.run.busy(self.logic.busy)
 
     def _agreed(self, packages: str) -> bool:
@@ -475,12 +479,16 @@ class Panel(VTKObservationMixin):
             elif self.run.text == self._reason:
                 self.run.say("")
         self._reason = reason
-        self._show_packages()
 
     def _show_packages(self) -> None:
-        missing = install.missing() if self.logic.uses_own_python else []
+        """Not at every change in the scene: reading what is installed takes longer than a slider should wait."""
+        text, missing = _("Python packages are missing; Generate will offer to install them."), []
+        try:
+            missing = install.missing() if self.logic.uses_own_python else []
+        except install.InstallError as error:
+            text, missing = str(error), [str(error)]
         self.ui.installLabel.setVisible(bool(missing))
-        self.ui.installLabel.setText(_("Python packages are missing; Generate will offer to install them."))
+        self.ui.installLabel.setText(text)
         self.ui.installLabel.setToolTip("\n".join(missing))
 
     def _rest(self, text: str = "") -> None:

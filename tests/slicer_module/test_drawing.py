@@ -277,10 +277,24 @@ def own_python(heart: panels.Opened, monkeypatch: pytest.MonkeyPatch) -> dict[st
 
 
 def test_missing_packages_are_told_before_anything_is_pressed(heart: panels.Opened, own_python: dict[str, Any]) -> None:
-    heart.settle()
+    heart.widget.enter()
     assert heart.shown("installLabel")
     assert "monai" in heart.ui.installLabel.toolTip
     assert not own_python["asked"]
+
+
+def test_a_checkout_without_a_wheel_opens_and_says_what_is_missing(
+    heart: panels.Opened, own_python: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from SlicerBMapDiffusionLib import install
+
+    def missing() -> list[str]:
+        raise install.InstallError("This copy of the extension has no wheel; run 'make wheel' in the checkout.")
+
+    monkeypatch.setattr(install, "missing", missing)
+    heart.widget.enter()
+    assert heart.shown("installLabel")
+    assert heart.ui.installLabel.text == "This copy of the extension has no wheel; run 'make wheel' in the checkout."
 
 
 def test_packages_are_installed_after_a_yes_and_the_image_is_drawn(
