@@ -299,7 +299,9 @@ def _pip(packages: list[str], constraints: Path) -> None:
     if packaging is None:
         _util().pip_install(["--constraint", str(constraints), *packages])
     else:
-        packaging.pip_ensure(packages, constraints=str(constraints), prompt_install=False, requester=_REQUESTER)
+        # its first releases take no text
+        parsed = [importlib.import_module("packaging.requirements").Requirement(line) for line in packages]
+        packaging.pip_ensure(parsed, constraints=str(constraints), prompt_install=False, requester=_REQUESTER)
 
 
 def _newer_packaging() -> ModuleType | None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from packaging.requirements import Requirement
 
 from SlicerBMapDiffusionLib import install
 from SlicerBMapDiffusionLib.install import InstallDeclined, InstallError
@@ -53,11 +54,14 @@ class Slicer:
             self.constrained(arguments[arguments.index("--constraint") + 1])
         self.installed |= READY
 
-    def pip_ensure(self, requirements: list[str], *, constraints: str, prompt_install: bool, requester: str) -> None:
+    def pip_ensure(
+        self, requirements: list[Requirement], *, constraints: str, prompt_install: bool, requester: str
+    ) -> None:
+        assert all(isinstance(requirement, Requirement) for requirement in requirements)
         assert not prompt_install
         assert requester == "B-Map Diffusion"
         self.calls.append("pip_ensure")
-        self.arguments.append(requirements)
+        self.arguments.append([str(requirement) for requirement in requirements])
         if self.pip_fails:
             raise subprocess.CalledProcessError(1, "pip install")
         self.constrained(constraints)
