@@ -28,6 +28,14 @@ def test_generate_puts_a_marked_image_over_the_segmentation(heart: panels.Opened
     assert f"seed {heart.parameters.seed}" in heart.status
 
 
+def test_an_image_arrives_even_if_its_model_was_removed_meanwhile(heart: panels.Opened) -> None:
+    weights = heart.panel.logic.shelf.models["cardiac_bmap_sdm"].weights_sha256
+    heart.ui.generateButton.click()
+    del heart.panel.logic.shelf.models["cardiac_bmap_sdm"]
+    heart.until(lambda: not heart.panel.logic.busy)
+    assert heart.ui.resultSelector.currentNode().GetAttribute("BMapDiffusion.weights_sha256") == weights
+
+
 def test_a_random_seed_is_new_each_time_and_written_down(heart: panels.Opened) -> None:
     seeds = {heart.draw().GetAttribute("BMapDiffusion.seed") for _ in range(2)}
     assert len(seeds) == 2

@@ -441,6 +441,12 @@ def test_leaving_the_module_takes_the_outline_away_and_coming_back_shows_it(hear
     assert _outline(scene) is not None
 
 
+def test_unloading_the_module_takes_the_outline_away(heart: panels.Opened, scene: Any) -> None:
+    assert _outline(scene) is not None
+    heart.widget.cleanup()
+    assert _outline(scene) is None
+
+
 # --- The beam ---------------------------------------------------------------------------------------------------------
 
 
