@@ -315,8 +315,8 @@ class Panel(VTKObservationMixin):
         self._timer.start()
 
     def refresh(self, *_: Any) -> None:
-        """Make the panel show the parameters, and the scene the outline."""
-        if self.parameters is None or self._refreshing or not self._entered:
+        """Make the panel show the parameters, and the scene the outline; not those of a scene that is half loaded."""
+        if self.parameters is None or self._refreshing or not self._entered or slicer.mrmlScene.IsImporting():
             return
         self._refreshing = True
         try:
@@ -469,7 +469,8 @@ class Panel(VTKObservationMixin):
         return f"<small>{text}</small>"
 
     def _show_ready(self, model: Model | None) -> None:
-        reason = planning.reason_not_ready(self.parameters, model)
+        missing = planning.reason_not_ready(self.parameters, model)
+        reason = None if missing is None else _sentence(missing)
         self.ui.generateButton.setEnabled(reason is None)
         self.ui.generateButton.setToolTip(reason or _("Draw the synthetic ultrasound image."))
         self.ui.copyCommandButton.setEnabled(reason is None)

@@ -480,6 +480,13 @@ def test_a_beam_of_another_probe_than_the_model_s_is_refused(heart: panels.Opene
     assert "This model draws images of another probe" in heart.ui.generateButton.toolTip
 
 
+def test_a_curved_beam_on_pixels_that_are_not_square_is_refused_in_a_sentence(heart: panels.Opened) -> None:
+    heart.parameters.own_size, heart.parameters.row_mm = True, 0.3
+    heart.settle()
+    assert heart.status.startswith("A curved beam needs square pixels")
+    assert heart.status.endswith("for rows and columns.")
+
+
 def test_the_beam_is_fitted_by_the_child_process(heart: panels.Opened, monkeypatch: pytest.MonkeyPatch) -> None:
     beam = {"kind": "sector", "apex": [10.0, 63.5], "radii": [0.0, 100.0], "half_angle_deg": 33.0, "steering_deg": 0.0}
     monkeypatch.setenv("FAKE_WORKER_BEAM", json.dumps(beam))
@@ -577,6 +584,15 @@ def test_starting_from_an_image_asks_for_one(heart: panels.Opened) -> None:
 
 
 # --- The scene --------------------------------------------------------------------------------------------------------
+
+
+def test_a_scene_that_is_half_loaded_chooses_nothing(opened: panels.Opened, scene: Any) -> None:
+    scene.StartState(scene.ImportState)
+    opened.load("thyroid")
+    assert opened.parameters.segmentation is None
+    scene.EndState(scene.ImportState)
+    opened.settle()
+    assert opened.parameters.segmentation.GetName() == "Thyroid anatomy"
 
 
 def test_a_closed_scene_gives_a_new_parameter_node_with_defaults(heart: panels.Opened, scene: Any) -> None:
