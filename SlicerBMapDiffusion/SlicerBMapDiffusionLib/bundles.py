@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+_AGAIN = "Install the extension again, or the model if you added it yourself"
 _CONFIGS = ("configs/inference.json", "configs/job.json", "configs/metadata.json")
 
 
@@ -116,7 +117,7 @@ def check_weights(model: Model) -> None:
         ValueError: the message says which and what to do.
     """
     if not model.weights.is_file():
-        raise ValueError(f"the weights {model.weights} are missing. Download the model again")
+        raise ValueError(f"the weights {model.weights} are missing. {_AGAIN}")
     digest = hashlib.sha256()
     try:
         with model.weights.open("rb") as file:
@@ -127,7 +128,7 @@ def check_weights(model: Model) -> None:
     if digest.hexdigest() != model.weights_sha256:
         raise ValueError(
             f"the weights {model.weights} are damaged or were exchanged (SHA-256 {digest.hexdigest()[:12]}..., not "
-            f"{model.weights_sha256[:12]}...). Delete the model and download it again"
+            f"{model.weights_sha256[:12]}...). {_AGAIN}"
         )
 
 

@@ -25,16 +25,21 @@ _KNOWN: tuple[tuple[str, str], ...] = (
     ),
     (
         r"No module named '?([\w.]+)|needs (ignite|fire)\b|PackageNotFoundError",
-        "A Python package is missing ({0}). Press Install packages, then try again.",
+        "A Python package is missing ({0}). Press Generate, which offers to install what is missing; if it offers "
+        "nothing, restart Slicer and try again.",
     ),
     (
         r"is not the file that \S+ beside it describes|is damaged or no file of weights",
-        "The model's weights are damaged. Delete the model and download it again.",
+        "The model's weights are damaged. Install the extension again, or the model if you added it yourself.",
     ),
-    (r"model\.pt does not exist", "The model's weights are missing. Download the model again."),
+    (
+        r"model\.pt does not exist",
+        "The model's weights are missing. Install the extension again, or the model if you added it yourself.",
+    ),
     (
         r"was trained with other settings|holds weights of another network",
-        "The model's weights do not belong to its settings. Fetch the bundle again.",
+        "The model's weights do not belong to its settings. Install the extension again, or the model if you added it "
+        "yourself.",
     ),
     (
         r"sees no graphics card|there is no device|CUDA driver|no kernel image is available|not compiled with CUDA",
@@ -43,6 +48,14 @@ _KNOWN: tuple[tuple[str, str], ...] = (
     ),
     (r"Permission denied|\[Errno 13\]", "A file or folder may not be written or read. Check who may use it."),
 )
+_KILLED_ADVICE = (
+    "The program was killed from outside, most often because the computer ran out of memory. Close other programs, or "
+    "ask for fewer or smaller images."
+)
+_CRASHED_ADVICE = "The program crashed. Try again with the device CPU; if it crashes there too, install PyTorch again."
+
+# PythonSlicer starts Python as a child of its own, and ends with 1 whatever signal ended that.
+_LAUNCHER = re.compile(r"^error: \[.*\] exit abnormally")
 _PASSING = re.compile(r"RuntimeError: Failed to (instantiate|evaluate)")
 _ERROR = re.compile(r"^(?:[\w.]+\.)?\w*(?:Error|Exception|Interrupt|Warning): .+")
 
@@ -59,20 +72,28 @@ def hint(returncode: int | None, last_lines: Iterable[str]) -> str:
         for pattern, advice in _KNOWN:
             if found := re.search(pattern, line):
                 return advice.format(next((group for group in found.groups() if group), "see the log"))
-    return _from_code(returncode) or _from_error(lines) or "The program ended without a word. Look at the log."
+    return (
+        _from_code(returncode)
+        or _from_launcher(lines)
+        or _from_error(lines)
+        or "The program ended without a word. Look at the log."
+    )
 
 
 def _from_code(returncode: int | None) -> str | None:
     if returncode in _KILLED:
-        return (
-            "The program was killed from outside, most often because the computer ran out of memory. Close other "
-            "programs, or ask for fewer or smaller images."
-        )
+        return _KILLED_ADVICE
     if returncode in _CRASHED:
-        return "The program crashed. Try again with the device CPU; if it crashes there too, install PyTorch again."
+        return _CRASHED_ADVICE
     if returncode in _INTERRUPTED:
         return "The program was ended from outside. Try again."
     return None
+
+
+def _from_launcher(lines: list[str]) -> str | None:
+    if not any(_LAUNCHER.search(line) for line in lines):
+        return None
+    return _CRASHED_ADVICE if any(line.startswith("Fatal Python error") for line in lines) else _KILLED_ADVICE
 
 
 def _from_error(lines: list[str]) -> str | None:

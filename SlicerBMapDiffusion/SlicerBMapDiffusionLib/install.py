@@ -20,7 +20,7 @@ import tempfile
 import threading
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -135,17 +135,9 @@ def ensure(ask: Callable[[str], bool]) -> None:
         _pytorch_extension()  # ask for nothing that cannot be done
     if not ask("\n".join(todo.names())):
         raise InstallDeclined("The Python packages were not installed: without them no image can be generated.")
-    if todo.torch:
-        _install_torch()
-    with _constraints() as file:
-        if todo.packages:
-            _explained(lambda: _pip(list(todo.packages), file), ", ".join(todo.packages))
-        if todo.wheel:
-            # the same version can hold other code, in a preview of the extension
-            arguments = ["--no-deps", "--no-index", "--force-reinstall", str(todo.wheel)]
-            _explained(lambda: _util().pip_install(arguments), todo.wheel.name)
-    importlib.invalidate_caches()
-    verify(python_executable())
+    with getattr(_util(), "WaitCursor", nullcontext)():
+        _install(todo)
+        verify(python_executable())
 
 
 def verify(python: str, modules: Sequence[str] = VERIFIED, timeout_s: float = 300.0) -> None:
@@ -267,6 +259,19 @@ def _code(record: str) -> set[str]:
 # how it is installed
 
 
+def _install(todo: Plan) -> None:
+    if todo.torch:
+        _install_torch()
+    with _constraints() as file:
+        if todo.packages:
+            _explained(lambda: _pip(list(todo.packages), file), ", ".join(todo.packages))
+        if todo.wheel:
+            # the same version can hold other code, in a preview of the extension
+            arguments = ["--no-deps", "--no-index", "--force-reinstall", str(todo.wheel)]
+            _explained(lambda: _util().pip_install(arguments), todo.wheel.name)
+    importlib.invalidate_caches()
+
+
 def _pytorch_extension() -> ModuleType:
     try:
         return importlib.import_module("PyTorchUtils")
@@ -289,12 +294,14 @@ def _install_torch() -> None:
 
 
 def _pip(packages: list[str], constraints: Path) -> None:
-    """Slicer 5.12 and newer show a progress dialog; before, there is a busy cursor."""
+    """Slicer 5.12 and newer show a progress dialog; before, there is the busy cursor alone."""
     packaging = _newer_packaging()
     if packaging is None:
         _util().pip_install(["--constraint", str(constraints), *packages])
     else:
-        packaging.pip_ensure(packages, constraints=str(constraints), prompt_install=False, requester=_REQUESTER)
+        # its first releases take no text
+        parsed = [importlib.import_module("packaging.requirements").Requirement(line) for line in packages]
+        packaging.pip_ensure(parsed, constraints=str(constraints), prompt_install=False, requester=_REQUESTER)
 
 
 def _newer_packaging() -> ModuleType | None:

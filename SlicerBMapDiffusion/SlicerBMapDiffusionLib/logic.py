@@ -59,6 +59,7 @@ class _Drawing:
     plan: Plan
     job: Job
     process: JobProcess
+    weights_sha256: str
     begun: float = field(default_factory=time.monotonic)
     orphaned: str = ""
 
@@ -231,7 +232,7 @@ class Logic:
     def _start(self, plan: Plan) -> None:
         job = self._written(plan)
         process = self._process(job.command(self.python), job.directory(), job.read_result)
-        drawing = _Drawing(plan, job, process)
+        drawing = _Drawing(plan, job, process, self.shelf.model(plan.request.model).weights_sha256)
         self._drawings.append(drawing)
         self.last_seed = plan.request.seed
         self._add(process, lambda _p, said: self._heard(drawing, said), lambda _p: self._ended(drawing))
@@ -263,7 +264,7 @@ class Logic:
         try:
             if process.state == "done":
                 seconds = time.monotonic() - drawing.begun
-                node = self._into_scene(plan, process.result)
+                node = self._into_scene(drawing, process.result)
                 text = _("{name} is ready: seed {seed}, {seconds:.0f} s.").format(
                     name=node.GetName(), seed=plan.request.seed, seconds=seconds
                 )
@@ -277,12 +278,13 @@ class Logic:
         finally:
             drawing.job.remove()
 
-    def _into_scene(self, plan: Plan, result: Any) -> Any:
+    def _into_scene(self, drawing: _Drawing, result: Any) -> Any:
+        plan = drawing.plan
         request, source = plan.request, plan.segmentation or plan.volume
         name = _("{input} synthetic").format(input=source.GetName() if source else request.model)
         record = {
             "model": request.model,
-            "weights_sha256": self.shelf.model(request.model).weights_sha256,
+            "weights_sha256": drawing.weights_sha256,
             "seed": request.seed,
             "steps": request.steps,
             "attenuation_db": request.attenuation_db,

@@ -137,7 +137,7 @@ class Parameters:
     attenuation_db: Annotated[float, WithinRange(0.0, 120.0)] = 44.0
     steps: Annotated[int, WithinRange(1, 1000)] = 20
     use_guidance: bool = False
-    guidance: Annotated[float, WithinRange(0.0, 10.0)] = 1.5
+    guidance: Annotated[float, WithinRange(0.1, 10.0)] = 1.5
     random_seed: bool = True
     seed: Annotated[int, WithinRange(0, 2147483647)] = 0
     from_image: bool = False

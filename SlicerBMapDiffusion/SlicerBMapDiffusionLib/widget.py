@@ -81,6 +81,7 @@ class Panel(VTKObservationMixin):
         if self.parameters is None:
             self._take(Parameters(self._parameter_node()))
         self.refresh()
+        self._show_packages()
 
     def exit(self) -> None:
         """The module is left: the outline goes, jobs go on."""
@@ -88,7 +89,8 @@ class Panel(VTKObservationMixin):
         scene.hide_outline()
 
     def cleanup(self) -> None:
-        """The module is unloaded: nothing is left running."""
+        """The module is unloaded or reloaded: nothing is left running, nor in the views."""
+        self.exit()
         self._timer.stop()
         self.logic.cancel()
         self._let_go()
@@ -107,11 +109,11 @@ class Panel(VTKObservationMixin):
         if parameters.model not in self.logic.shelf.models and self.logic.shelf.models:
             self._adopt(parameters, next(iter(self.logic.shelf.models.values())))
         self.parameters = parameters
-        self._tag = parameters.connectGui(self.ui)
+        self._tag = parameters.connectParametersToGui(_bound_widgets(self.ui))
         for name, kind in _CHOICES.items():  # older releases of Slicer show the names in the code
             for index, choice in enumerate(kind):
                 getattr(self.ui, name).setItemText(index, choice.label())
-        # connectGui allows every subclass of the annotated type
+        # the connection allows every subclass of the annotated type
         self.ui.volumeSelector.nodeTypes = ["vtkMRMLScalarVolumeNode", "vtkMRMLVectorVolumeNode"]
         self.ui.volumeSelector.hideChildNodeTypes = ["vtkMRMLLabelMapVolumeNode"]
         self.ui.markupSelector.nodeTypes = ["vtkMRMLMarkupsLineNode", "vtkMRMLMarkupsPlaneNode"]
@@ -261,6 +263,8 @@ class Panel(VTKObservationMixin):
             self.run.say(str(declined))
         except (ValueError, OSError, install.InstallError) as error:
             self.on_failed(_sentence(str(error)), "")
+        if packages:
+            self._show_packages()
         self.run.busy(self.logic.busy)
 
     def _agreed(self, packages: str) -> bool:
@@ -311,8 +315,8 @@ class Panel(VTKObservationMixin):
         self._timer.start()
 
     def refresh(self, *_: Any) -> None:
-        """Make the panel show the parameters, and the scene the outline."""
-        if self.parameters is None or self._refreshing or not self._entered:
+        """Make the panel show the parameters, and the scene the outline; not those of a scene that is half loaded."""
+        if self.parameters is None or self._refreshing or not self._entered or slicer.mrmlScene.IsImporting():
             return
         self._refreshing = True
         try:
@@ -465,7 +469,8 @@ class Panel(VTKObservationMixin):
         return f"<small>{text}</small>"
 
     def _show_ready(self, model: Model | None) -> None:
-        reason = planning.reason_not_ready(self.parameters, model)
+        missing = planning.reason_not_ready(self.parameters, model)
+        reason = None if missing is None else _sentence(missing)
         self.ui.generateButton.setEnabled(reason is None)
         self.ui.generateButton.setToolTip(reason or _("Draw the synthetic ultrasound image."))
         self.ui.copyCommandButton.setEnabled(reason is None)
@@ -475,12 +480,16 @@ class Panel(VTKObservationMixin):
             elif self.run.text == self._reason:
                 self.run.say("")
         self._reason = reason
-        self._show_packages()
 
     def _show_packages(self) -> None:
-        missing = install.missing() if self.logic.uses_own_python else []
+        """Not at every change in the scene: reading what is installed takes longer than a slider should wait."""
+        text, missing = _("Python packages are missing; Generate will offer to install them."), []
+        try:
+            missing = install.missing() if self.logic.uses_own_python else []
+        except install.InstallError as error:
+            text, missing = str(error), [str(error)]
         self.ui.installLabel.setVisible(bool(missing))
-        self.ui.installLabel.setText(_("Python packages are missing; Generate will offer to install them."))
+        self.ui.installLabel.setText(text)
         self.ui.installLabel.setToolTip("\n".join(missing))
 
     def _rest(self, text: str = "") -> None:
@@ -503,6 +512,16 @@ class Panel(VTKObservationMixin):
         for node, event in watched:
             self.addObserver(node, event, self.refresh_soon)
         self._watched = watched
+
+
+def _bound_widgets(ui: Any) -> dict[str, Any]:
+    """Parameter to widget, as ``connectGui`` finds them; but that keeps its tag, so that nothing can be let go.
+
+    A widget that stays bound writes into the next scene's choices while they are being shown. See
+    https://github.com/Slicer/Slicer/issues/7547.
+    """
+    named = [(widget.property("SlicerParameterName"), widget) for widget in vars(ui).values()]
+    return {str(name): widget for name, widget in named if name}
 
 
 def _events(node: Any) -> list[int]:

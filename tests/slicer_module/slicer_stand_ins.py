@@ -81,6 +81,8 @@ class Parameter:
             node.SetParameter(self.name, value.name if isinstance(value, enum.Enum) else str(value))
 
     def read(self, node: Any) -> Any:
+        if not node.HasParameter(self.name):
+            self.write(node, self.default)
         if self.is_node:
             return node.GetNodeReference(self.name)
         text = node.GetParameter(self.name)
@@ -170,9 +172,12 @@ class _Wrapped:
             if not node.HasParameter(parameter.name):
                 parameter.write(node, parameter.default)
 
-    def connectGui(self, gui: Any) -> int:  # noqa: N802
-        widgets = {w.property("SlicerParameterName"): w for w in vars(gui).values() if hasattr(w, "property")}
-        widgets.pop(None, None)
+    def connectGui(self, gui: Any) -> None:  # noqa: N802
+        """Like Slicer's, it keeps the tag: https://github.com/Slicer/Slicer/issues/7547."""
+        widgets = {w.property("SlicerParameterName"): w for w in vars(gui).values()}
+        self.connectParametersToGui({name: widget for name, widget in widgets.items() if name})
+
+    def connectParametersToGui(self, widgets: dict[str, Any]) -> int:  # noqa: N802
         unknown = set(widgets) - set(self.allParameters)
         if unknown:
             raise ValueError(f"Cannot find a param with the given name: {unknown}")
@@ -185,8 +190,10 @@ class _Wrapped:
         self._observer = self.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: self._to_gui())
         return tag
 
-    def disconnectGui(self, tag: int) -> None:  # noqa: N802
-        for connector in self._connectors.pop(tag, {}).values():
+    def disconnectGui(self, tag: int | None) -> None:  # noqa: N802
+        if tag not in self._connectors:
+            return
+        for connector in self._connectors.pop(tag).values():
             connector.forget()
         # A forgotten callback that the node still holds crashes VTK: the node outlives its scene as a singleton.
         self.RemoveObserver(self._observer)

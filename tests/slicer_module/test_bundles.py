@@ -103,7 +103,7 @@ def test_a_bundle_that_cannot_be_used_is_told_of_and_left_out(copied: Path) -> N
 
 
 def test_missing_weights_are_to_be_downloaded(copied: Path) -> None:
-    with pytest.raises(ValueError, match=r"model.pt are missing. Download the model again"):
+    with pytest.raises(ValueError, match=r"model.pt are missing. Install the extension again"):
         check_weights(read_model(copied))
 
 
@@ -111,5 +111,5 @@ def test_weights_with_one_byte_changed_are_refused(copied: Path) -> None:
     weights = bytearray((BUNDLES / "thyroid_bmap_sdm" / "models" / "model.pt").read_bytes())
     weights[len(weights) // 2] ^= 1
     (copied / "models" / "model.pt").write_bytes(weights)
-    with pytest.raises(ValueError, match=r"damaged or were exchanged .* Delete the model and download it again"):
+    with pytest.raises(ValueError, match=r"damaged or were exchanged .* Install the extension again, or the model"):
         check_weights(read_model(copied))

@@ -28,6 +28,14 @@ def test_generate_puts_a_marked_image_over_the_segmentation(heart: panels.Opened
     assert f"seed {heart.parameters.seed}" in heart.status
 
 
+def test_an_image_arrives_even_if_its_model_was_removed_meanwhile(heart: panels.Opened) -> None:
+    weights = heart.panel.logic.shelf.models["cardiac_bmap_sdm"].weights_sha256
+    heart.ui.generateButton.click()
+    del heart.panel.logic.shelf.models["cardiac_bmap_sdm"]
+    heart.until(lambda: not heart.panel.logic.busy)
+    assert heart.ui.resultSelector.currentNode().GetAttribute("BMapDiffusion.weights_sha256") == weights
+
+
 def test_a_random_seed_is_new_each_time_and_written_down(heart: panels.Opened) -> None:
     seeds = {heart.draw().GetAttribute("BMapDiffusion.seed") for _ in range(2)}
     assert len(seeds) == 2
@@ -277,10 +285,24 @@ def own_python(heart: panels.Opened, monkeypatch: pytest.MonkeyPatch) -> dict[st
 
 
 def test_missing_packages_are_told_before_anything_is_pressed(heart: panels.Opened, own_python: dict[str, Any]) -> None:
-    heart.settle()
+    heart.widget.enter()
     assert heart.shown("installLabel")
     assert "monai" in heart.ui.installLabel.toolTip
     assert not own_python["asked"]
+
+
+def test_a_checkout_without_a_wheel_opens_and_says_what_is_missing(
+    heart: panels.Opened, own_python: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from SlicerBMapDiffusionLib import install
+
+    def missing() -> list[str]:
+        raise install.InstallError("This copy of the extension has no wheel; run 'make wheel' in the checkout.")
+
+    monkeypatch.setattr(install, "missing", missing)
+    heart.widget.enter()
+    assert heart.shown("installLabel")
+    assert heart.ui.installLabel.text == "This copy of the extension has no wheel; run 'make wheel' in the checkout."
 
 
 def test_packages_are_installed_after_a_yes_and_the_image_is_drawn(

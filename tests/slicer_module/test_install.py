@@ -8,11 +8,13 @@ import subprocess
 import sys
 import threading
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from packaging.requirements import Requirement
 
 from SlicerBMapDiffusionLib import install
 from SlicerBMapDiffusionLib.install import InstallDeclined, InstallError
@@ -29,9 +31,15 @@ class Slicer:
         self.installed = dict(SLICER)
         self.calls: list[str] = []
         self.constraints: list[dict[str, str]] = []
-        self.pip_fails = False
+        self.pip_fails = self.waits = False
         self.torch_is_declined = False
         self.arguments: list[list[str]] = []
+
+    @contextmanager
+    def wait_cursor(self) -> Iterator[None]:
+        self.waits = True
+        yield
+        self.waits = False
 
     def constrained(self, file: str) -> None:
         lines = Path(file.removeprefix("file://")).read_text().splitlines()
@@ -46,11 +54,14 @@ class Slicer:
             self.constrained(arguments[arguments.index("--constraint") + 1])
         self.installed |= READY
 
-    def pip_ensure(self, requirements: list[str], *, constraints: str, prompt_install: bool, requester: str) -> None:
+    def pip_ensure(
+        self, requirements: list[Requirement], *, constraints: str, prompt_install: bool, requester: str
+    ) -> None:
+        assert all(isinstance(requirement, Requirement) for requirement in requirements)
         assert not prompt_install
         assert requester == "B-Map Diffusion"
         self.calls.append("pip_ensure")
-        self.arguments.append(requirements)
+        self.arguments.append([str(requirement) for requirement in requirements])
         if self.pip_fails:
             raise subprocess.CalledProcessError(1, "pip install")
         self.constrained(constraints)
@@ -90,7 +101,7 @@ def wheel(path: Path, code: str = "1", name: str = "monai_bmaps", version: str =
 def slicer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Slicer:
     """Slicer without and with ``slicer.packaging``, with the PyTorch extension and a wheel, nothing else installed."""
     made = Slicer()
-    util = module("slicer.util", pip_install=made.pip_install)
+    util = module("slicer.util", pip_install=made.pip_install, WaitCursor=made.wait_cursor)
     packaging = module("slicer.packaging", pip_ensure=made.pip_ensure) if request.param == "5.12" else None
     logic = type("PyTorchUtilsLogic", (), {"installTorch": staticmethod(made.install_torch)})
     monkeypatch.setitem(sys.modules, "slicer.util", util)
@@ -131,6 +142,15 @@ def test_the_newer_pip_is_used_where_slicer_has_it(slicer: Slicer, request: pyte
     install.ensure(agree)
     expected = {"5.10": "pip_install", "5.12": "pip_ensure"}[request.node.callspec.params["slicer"]]
     assert slicer.calls[1] == expected
+
+
+def test_the_cursor_is_busy_after_the_answer_until_all_is_verified(
+    slicer: Slicer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    busy: list[bool] = []
+    monkeypatch.setattr(install, "verify", lambda python: busy.append(slicer.waits))
+    install.ensure(lambda question: busy.append(slicer.waits) is None)
+    assert [*busy, slicer.waits] == [False, True, False]
 
 
 def test_what_slicer_has_is_pinned_while_torch_and_the_rest_are_installed(slicer: Slicer) -> None:

@@ -186,6 +186,7 @@ def test_choices_survive_saving_and_loading_the_scene(
     heart: panels.Opened, scene: Any, tmp_path: Path, complaints: list[str]
 ) -> None:
     heart.parameters.steps, heart.parameters.sweep_step = 13, 2.25
+    heart.parameters.output_kind = sweep = type(heart.parameters.output_kind).SWEEP
     heart.ui.classTable.cellWidget(0, 1).setCurrentIndex(0)
     table = heart.parameters.class_table
     path = str(tmp_path / "scene.mrb")
@@ -194,6 +195,7 @@ def test_choices_survive_saving_and_loading_the_scene(
     assert scene.ReadFromMRB(path)
     heart.settle()
     assert (heart.parameters.steps, heart.parameters.sweep_step) == (13, 2.25)
+    assert heart.parameters.output_kind is sweep
     assert heart.parameters.segmentation.GetName() == "Heart anatomy"
     assert heart.parameters.class_table == table
     assert heart.ui.stepsBox.value == 13
@@ -439,6 +441,12 @@ def test_leaving_the_module_takes_the_outline_away_and_coming_back_shows_it(hear
     assert _outline(scene) is not None
 
 
+def test_unloading_the_module_takes_the_outline_away(heart: panels.Opened, scene: Any) -> None:
+    assert _outline(scene) is not None
+    heart.widget.cleanup()
+    assert _outline(scene) is None
+
+
 # --- The beam ---------------------------------------------------------------------------------------------------------
 
 
@@ -470,6 +478,13 @@ def test_a_beam_of_another_probe_than_the_model_s_is_refused(heart: panels.Opene
     heart.parameters.beam_kind = type(heart.parameters.beam_kind).LINEAR
     heart.settle()
     assert "This model draws images of another probe" in heart.ui.generateButton.toolTip
+
+
+def test_a_curved_beam_on_pixels_that_are_not_square_is_refused_in_a_sentence(heart: panels.Opened) -> None:
+    heart.parameters.own_size, heart.parameters.row_mm = True, 0.3
+    heart.settle()
+    assert heart.status.startswith("A curved beam needs square pixels")
+    assert heart.status.endswith("for rows and columns.")
 
 
 def test_the_beam_is_fitted_by_the_child_process(heart: panels.Opened, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -569,6 +584,15 @@ def test_starting_from_an_image_asks_for_one(heart: panels.Opened) -> None:
 
 
 # --- The scene --------------------------------------------------------------------------------------------------------
+
+
+def test_a_scene_that_is_half_loaded_chooses_nothing(opened: panels.Opened, scene: Any) -> None:
+    scene.StartState(scene.ImportState)
+    opened.load("thyroid")
+    assert opened.parameters.segmentation is None
+    scene.EndState(scene.ImportState)
+    opened.settle()
+    assert opened.parameters.segmentation.GetName() == "Thyroid anatomy"
 
 
 def test_a_closed_scene_gives_a_new_parameter_node_with_defaults(heart: panels.Opened, scene: Any) -> None:

@@ -82,7 +82,7 @@ FAULTS = {
     "says done, writes nothing": ("""say('BMAP {"event": "done", "images": 1}')""", "ended without a result"),
     "error": ("raise ValueError('the beam covers no pixel')", "ended with an error: ValueError: the beam covers no p"),
     "exit status": ("sys.exit(3)", "ended without a word"),
-    "missing package": ("import no_such_package", "missing (no_such_package). Press Install packages, then try again."),
+    "missing package": ("import no_such_package", "missing (no_such_package). Press Generate, which offers to install"),
     "disk full": ("open('/dev/full', 'w').write('x' * 10**6)", "The disk is full. Free some space"),
     "memory": ("raise MemoryError", "too little free memory. Close other programs, or ask for fewer"),
     "graphics memory": (

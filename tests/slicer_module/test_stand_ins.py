@@ -84,11 +84,18 @@ def test_a_widget_of_an_unknown_parameter_is_refused(example: Any) -> None:
 
 def test_a_disconnected_widget_changes_nothing(example: Any) -> None:
     ui, ui.widget = named(ctk.ctkSliderWidget(), "share")
-    tag = example.connectGui(ui)
+    tag = example.connectParametersToGui({"share": ui.widget})
     ui.widget.value = 0.25
     example.disconnectGui(tag)
     ui.widget.value = 0.75
     assert example.share == 0.25
+
+
+def test_widgets_that_were_connected_by_their_names_stay_connected_as_in_slicer(example: Any) -> None:
+    ui, ui.widget = named(ctk.ctkSliderWidget(), "share")
+    example.disconnectGui(example.connectGui(ui))
+    ui.widget.value = 0.75
+    assert example.share == 0.75
 
 
 def test_properties_are_attributes_and_not_methods() -> None:

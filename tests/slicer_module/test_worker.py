@@ -236,9 +236,9 @@ def fill_disk(tmp_path: Path) -> tuple[Path, list[Path]]:
 @pytest.mark.parametrize(
     ("inject", "told"),
     [
-        (damage_weights, "The model's weights are damaged. Delete the model and download it again."),
-        (remove_weights, "The model's weights are missing. Download the model again."),
-        (hide_package, "A Python package is missing (ignite). Press Install packages, then try again."),
+        (damage_weights, "The model's weights are damaged. Install the extension again"),
+        (remove_weights, "The model's weights are missing. Install the extension again"),
+        (hide_package, "A Python package is missing (ignite). Press Generate, which offers to install"),
         (fill_disk, "The disk is full. Free some space"),
     ],
 )

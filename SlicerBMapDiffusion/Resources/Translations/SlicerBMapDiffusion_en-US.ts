@@ -96,7 +96,7 @@
             <translation type="unfinished" />
         </message>
         <message>
-            <source>None (not needed)</source>
+            <source>Choose a loaded image</source>
             <translation type="unfinished" />
         </message>
         <message>
@@ -136,7 +136,7 @@
             <translation type="unfinished" />
         </message>
         <message>
-            <source>A line is the face of the probe. A plane: its middle is the middle of the face.</source>
+            <source>A line is the face of the probe; drawn from left to right, the beam points down. A plane holds the image: its columns run along the red axis, depth along the green one.</source>
             <translation type="unfinished" />
         </message>
         <message>
@@ -468,7 +468,7 @@
             <translation type="unfinished" />
         </message>
         <message>
-            <source>Sets the panel to what made this image.</source>
+            <source>Sets model, segments, seed, steps, strengths and number of variants to what made this image. Plane and beam stay as they are.</source>
             <translation type="unfinished" />
         </message>
         <message>
