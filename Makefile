@@ -1,5 +1,6 @@
 # The same targets serve a person, pre-commit and CI. `make demo` and `make test` set themselves up in .venv, and
 # `make test-slicer` in .venv-slicer: slicer-core pins its own VTK (another version: make test-slicer SLICER_CORE=5.12.4.0).
+# The browser workbench has .venv-workbench, since trame-slicer wants an older slicer-core.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,13 +9,16 @@ SLICER_CORE ?= 5.13.31053.0
 SLICER_VENV := .venv-slicer/$(SLICER_CORE)
 SLICER_BIN := $(SLICER_VENV)/bin
 SLICER_STAMP := $(SLICER_VENV)/.installed
+WORKBENCH_VENV := .venv-workbench
+WORKBENCH_BIN := $(WORKBENCH_VENV)/bin
+WORKBENCH_STAMP := $(WORKBENCH_VENV)/.installed
 BUNDLE := bundles/cardiac_bmap_sdm
 QUALITY := benchmark_results/cardiac_quality
 
 # Waiting threads sleep: where other programs are busy, spinning ones slow each other down many times.
-demo test test-slicer: export OMP_WAIT_POLICY ?= PASSIVE
+demo test test-slicer workbench test-workbench: export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: setup setup-slicer demo test test-slicer lint wheel translations bench bench-quality clean
+.PHONY: setup setup-slicer setup-workbench demo test test-slicer workbench test-workbench lint wheel translations bench bench-quality clean
 
 setup: $(STAMP)
 
@@ -43,6 +47,25 @@ test-slicer: setup setup-slicer
 	env -u DISPLAY QT_QPA_PLATFORM=offscreen BMAP_WORKER_PYTHON=$(abspath $(BIN)/python) \
 		$(SLICER_BIN)/python -m pytest --confcutdir=tests/slicer_module tests/slicer_module
 
+setup-workbench: $(WORKBENCH_STAMP)
+
+$(WORKBENCH_STAMP): SlicerBMapDiffusion/Workbench/requirements.txt tests/workbench/requirements.txt
+	$(PYTHON) -m venv $(WORKBENCH_VENV)
+	$(WORKBENCH_BIN)/python -m pip install --quiet --upgrade pip
+	$(WORKBENCH_BIN)/python -m pip install --quiet --requirement SlicerBMapDiffusion/Workbench/requirements.txt \
+		--requirement tests/workbench/requirements.txt
+	touch $(WORKBENCH_STAMP)
+
+# The same work in a browser on this computer, without Slicer. Another port: make workbench PORT=8081.
+PORT ?= 8080
+workbench: setup setup-workbench
+	BMAP_WORKER_PYTHON=$(abspath $(BIN)/python) $(WORKBENCH_BIN)/python SlicerBMapDiffusion/Workbench --port $(PORT)
+
+# Chromium clicks through the workbench (Debian: apt-get install chromium; elsewhere CHROMIUM names it).
+test-workbench: setup setup-workbench
+	env -u DISPLAY BMAP_WORKER_PYTHON=$(abspath $(BIN)/python) \
+		$(WORKBENCH_BIN)/python -m pytest --confcutdir=tests/workbench tests/workbench
+
 # For a checkout whose SlicerBMapDiffusion/ is added to Slicer's module paths: what the extension ships as Resources/Wheels.
 wheel: setup
 	$(BIN)/cmake -DPYTHON=$(abspath $(BIN)/python) -DSOURCE=$(CURDIR) -DWORK=$(CURDIR)/build/wheel -DWHEELS=$(CURDIR)/dist \
@@ -67,4 +90,4 @@ bench-quality: setup
 	cp $(QUALITY)/curve.png docs/benchmark_quality.png
 
 clean:
-	rm -rf $(VENV) .venv-slicer demo_output build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-slicer $(WORKBENCH_VENV) demo_output build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

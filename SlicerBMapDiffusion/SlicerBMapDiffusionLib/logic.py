@@ -282,18 +282,7 @@ class Logic:
         plan = drawing.plan
         request, source = plan.request, plan.segmentation or plan.volume
         name = _("{input} synthetic").format(input=source.GetName() if source else request.model)
-        record = {
-            "model": request.model,
-            "weights_sha256": drawing.weights_sha256,
-            "seed": request.seed,
-            "steps": request.steps,
-            "attenuation_db": request.attenuation_db,
-            "label_mapping": dict(request.mapping),
-            "seeds": list(result.seeds) if request.variants > 1 else None,
-            "class_table": plan.table.to_text(),
-            "anatomy_sha256": plan.anatomy,
-            "request": request.to_json(),
-        }
+        record = plan.record(drawing.weights_sha256, result.seeds)
         variants = request.variants > 1
         node = scene.add_result(result.images, plan.frame, record, name, source, variants)
         for holder in (node, _browser_of(node)):

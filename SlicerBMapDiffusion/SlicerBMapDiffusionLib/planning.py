@@ -6,6 +6,7 @@ A plan names what the user has to do in one sentence wherever something is missi
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,6 +58,26 @@ class Plan:
         for frames in (self.labels, self.images):
             digest.update(b"" if frames is None else np.ascontiguousarray(frames).tobytes())
         return digest.hexdigest()
+
+    def record(self, weights_sha256: str, seeds: Sequence[int]) -> dict[str, Any]:
+        """What is written on a result: all that made it, enough to draw it again.
+
+        Args:
+            weights_sha256: of the model that drew it, which may be removed by now.
+            seeds: of the images, as the job's result names them.
+        """
+        return {
+            "model": self.request.model,
+            "weights_sha256": weights_sha256,
+            "seed": self.request.seed,
+            "steps": self.request.steps,
+            "attenuation_db": self.request.attenuation_db,
+            "label_mapping": dict(self.request.mapping),
+            "seeds": list(seeds) if self.request.variants > 1 else None,
+            "class_table": self.table.to_text(),
+            "anatomy_sha256": self.anatomy,
+            "request": self.request.to_json(),
+        }
 
 
 def training_size(model: Model) -> FrameSize:
