@@ -7,7 +7,8 @@ many images for every row: real frames with planted noise, blur and brightness (
 distance); and images of every finished heart cell without and with the physical B-map, one a label map, with the
 averaged and the raw weights, by several samplers, with and without clipping, and after a light filter. Six minutes a
 cell on one core; what is drawn and measured is kept in OUTPUT/kept, so that a stopped run goes on where it was, and a
-later one adds the cells that are done by then. Writes residual_noise.json, residual_noise.md and residual_noise.png.
+later one adds the cells that are done by then. Writes residual_noise.json, residual_noise.md, residual_noise.png and
+some of the images, drawn.png.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from monai_bmaps.metrics import InceptionStem, read_images
 from monai_bmaps.metrics.comparison import distances, interval
 from monai_bmaps.metrics.image_set import ImageSet
 from monai_bmaps.metrics.store import Store
+from monai_bmaps.pictures import side_by_side
 from monai_bmaps.schedulers import BMapDDPMScheduler
 
 RUNS: Mapping[str, tuple[str, str, bool]] = {
@@ -51,6 +53,8 @@ RUNS: Mapping[str, tuple[str, str, bool]] = {
 }
 """Weights, sampler and clipping by name: first as the study draws, last all that is suspected at once."""
 FILTERED = ("2M 20", "ancestral 50")
+LONG = "ancestral 250"
+COLUMNS = 8
 """What is also measured after a filter, and as the network has it outside the beam."""
 NOISE_DOSES = (0, 1, 2, 3, 5, 7, 10, 15, 20, 30, 40, 60, 80)
 DOSES: Mapping[str, tuple[str, int, Sequence[float]]] = {
@@ -133,6 +137,26 @@ def filtered(judge: Judge, images: torch.Tensor) -> dict[str, dict[str, float]]:
     return found
 
 
+def kept_file(output: Path, cell: str, run: str) -> Path:
+    """Where the images of a run are kept."""
+    return output / "kept" / f"{cell}_{run.replace(', ', '_').replace(' ', '_')}.npz"
+
+
+def draw_examples(found: Mapping[str, Mapping[str, Any]], output: Path) -> None:
+    """Draw ``drawn.png``: a row for each cell, its longest chain if drawn, and a column for some label maps."""
+    shown = {cell: LONG if LONG in runs else next(iter(runs)) for cell, runs in found.items() if runs}
+    if not shown:
+        return
+    rows = []
+    for cell, run in shown.items():
+        with np.load(kept_file(output, cell, run)) as kept:
+            rows.append(kept["images"][:: max(1, len(kept["images"]) // COLUMNS)][:COLUMNS])
+    captions = [f"{cell.removeprefix('heart_')}, {run}" for cell, run in shown.items()]
+    picture = side_by_side([*zip(*rows, strict=True)], captions).convert("L")
+    with replacing(output / "drawn.png") as partial:
+        picture.save(partial)
+
+
 def of_cell(
     judge: Judge, cell: Cell, chosen: argparse.Namespace
 ) -> tuple[dict[str, Any], dict[str, np.ndarray[Any, Any]]]:
@@ -143,7 +167,7 @@ def of_cell(
     samples = {}
     for run, (weights, sampler, clip) in ((way, RUNS[way]) for way in chosen.ways):
         drawing = Drawing(chosen.runs / cell.name / weights, sampler, clip)
-        kept = chosen.output / "kept" / f"{cell.name}_{run.replace(', ', '_').replace(' ', '_')}.npz"
+        kept = kept_file(chosen.output, cell.name, run)
         if chosen.as_is and not kept.is_file():
             continue
         plain = drawn(parser, given, drawing, kept, name=f"{cell.name}: {run}")
@@ -259,7 +283,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with replacing(chosen.output / "residual_noise.md") as partial:
         partial.write_text("\n".join(tables(found)) + "\n")
     draw_findings(found, chosen.output / "residual_noise.png")
-    print(f"wrote residual_noise.json, residual_noise.md and residual_noise.png to {chosen.output}")
+    draw_examples(found["cells"], chosen.output)
+    print(f"wrote residual_noise.json, residual_noise.md, residual_noise.png and drawn.png to {chosen.output}")
     return 0
 
 

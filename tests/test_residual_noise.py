@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from study_phantoms import finished, prepared_hearts, random_stem, tiny
 
 from benchmarks import residual_noise
@@ -70,6 +71,8 @@ def test_the_whole_experiment_runs_on_phantoms_and_again_without_drawing(
     table = (tmp_path / "out" / "residual_noise.md").read_text()
     assert "| heart_none_v_0 | raw |" in table
     assert (tmp_path / "out" / "residual_noise.png").is_file()
+    with Image.open(tmp_path / "out" / "drawn.png") as picture:
+        assert picture.mode == "L"
     monkeypatch.setattr("benchmarks.study_drawing.network_of", None)  # called, it would raise
     assert residual_noise.main([*map(str, arguments)]) == 0
     assert (tmp_path / "out" / "residual_noise.json").read_text() == report
