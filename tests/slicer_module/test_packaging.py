@@ -45,7 +45,7 @@ def files(folder: Path) -> set[str]:
 
 
 def built_here() -> dict[str, int]:
-    """What a build of the package leaves in its folder, and when it was touched; an editable install leaves some too."""
+    """What a build of the package leaves in its folder, as an editable install does too, and when it was touched."""
     there = [ROOT / "build", *ROOT.glob("*.egg-info"), *ROOT.glob("*.egg-info/*")]
     return {path.name: path.stat().st_mtime_ns for path in there if path.exists()}
 
