@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import stat
-import tempfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 from SlicerBMapDiffusionLib.downloads import DownloadError, explained
@@ -14,25 +15,34 @@ from SlicerBMapDiffusionLib.downloads import DownloadError, explained
 _LARGEST_ARCHIVE = 4 << 30
 
 
-def unpack(archive: Path, models_folder: Path) -> Path:
+def unpack(archive: Path, models_folder: Path, staging: Path, check: Callable[[Path], object]) -> Path:
     """Unpack a zip with one model folder in it.
 
+    Args:
+        archive: the file.
+        models_folder: where the model's folder goes; made where it is not there.
+        staging: a folder on the same disk that is not there yet, in which the model becomes whole; removed at the end.
+        check: called with the whole folder before it takes its place; what it raises leaves all as it was.
+
     Returns:
-        The model's folder. One of the same name is replaced once the new one is whole.
+        The model's folder. One of the same name is replaced.
 
     Raises:
         DownloadError: no zip, damaged, not one folder, an entry that would land elsewhere, no space.
     """
     with explained(str(archive), models_folder):
         models_folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=models_folder, prefix=".new-") as new:
-            try:
-                with zipfile.ZipFile(archive) as opened:
-                    name = _only_folder(archive, opened)
-                    opened.extractall(new)
-            except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
-                raise DownloadError(f"{archive} is no zip archive or damaged ({error}); download it again.") from error
-            _put(Path(new) / name, models_folder / name, Path(new) / f".old-{name}")
+        staging.mkdir()
+        try:
+            with zipfile.ZipFile(archive) as opened:
+                name = _only_folder(archive, opened)
+                opened.extractall(staging)
+            check(staging / name)
+            _put(staging / name, models_folder / name, staging / f".old-{name}")
+        except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
+            raise DownloadError(f"{archive} is no zip archive or damaged ({error}); download it again.") from error
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
     return models_folder / name
 
 

@@ -1,4 +1,4 @@
-"""Model files from the network or from a disk: whole and with the expected SHA-256, or not there at all.
+"""Files from the network: whole and with the expected SHA-256, or not there at all.
 
 Nothing here runs by itself: a person asks for a model. A download goes into ``<name>.<start of the hash>.part`` beside
 its destination and takes the final name once the hash is right, so what was stopped can go on and two versions never
@@ -10,15 +10,17 @@ from __future__ import annotations
 import errno
 import hashlib
 import http.client
+import importlib
 import os
 import re
 import shutil
+import ssl
 import sys
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, BinaryIO
 
@@ -26,15 +28,11 @@ Progress = Callable[[int, "int | None"], None]
 """Called with the bytes there so far and the size in the end, None where the server does not say."""
 
 _CHUNK = 1 << 18
-_BY_HAND = "Or download {url} with a web browser and choose 'Install from file'."
+_BY_HAND = "Or download {url} with a web browser and choose 'Install a model from a file'."
 
 
 class DownloadError(OSError):
     """Why there is no file, and what to do; what was there before is as it was."""
-
-
-class DownloadCancelled(DownloadError):  # noqa: N818 - the user's wish, no error
-    """The user stopped it; the part that arrived stays, to go on from."""
 
 
 def fetch(
@@ -42,7 +40,6 @@ def fetch(
     sha256: str,
     destination: Path,
     progress: Progress = lambda done, total: None,
-    cancelled: Callable[[], bool] = lambda: False,
     timeout_s: float = 30.0,
 ) -> Path:
     """Download a file unless it is there, going on where an earlier attempt stopped.
@@ -52,7 +49,6 @@ def fetch(
         sha256: hash of the whole file, 64 hexadecimal digits.
         destination: the file to make; folders on the way are made.
         progress: told after each chunk.
-        cancelled: asked before each chunk.
         timeout_s: longest silence of the server.
 
     Returns:
@@ -60,34 +56,15 @@ def fetch(
 
     Raises:
         DownloadError: no network, no such file, silence, an early end, another hash, no space, another Slicer at it.
-        DownloadCancelled: ``cancelled()`` said so.
         ValueError: an address or a hash that can be none.
     """
-    _check_address(url)
-    sha256 = _checked_hash(sha256)
+    check_address(url)
+    sha256 = checked_hash(sha256)
     if destination.is_file() and _hash_of(destination) == sha256:
         return destination
     with explained(url, destination.parent), _locked(_part(destination, sha256)) as part:
-        _receive(url, part, progress, cancelled, timeout_s)
+        _receive(url, part, progress, timeout_s)
         return _finish(part, sha256, destination, f"What {url} sent")
-
-
-def install_from_file(source: Path, sha256: str, destination: Path) -> Path:
-    """Copy a file that the user downloaded by other means, after the same check.
-
-    Raises:
-        DownloadError: it cannot be read or written, or is another file.
-        ValueError: a hash that can be none.
-    """
-    sha256 = _checked_hash(sha256)
-    if not source.is_file():
-        raise DownloadError(f"{source} is not a file; choose the file that you downloaded.")
-    with explained(str(source), destination.parent), _locked(_part(destination, sha256)) as part:
-        part.seek(0)
-        part.truncate()
-        with source.open("rb") as given:
-            shutil.copyfileobj(given, part, _CHUNK)
-        return _finish(part, sha256, destination, str(source))
 
 
 def remove(path: Path) -> int:
@@ -110,44 +87,35 @@ def remove(path: Path) -> int:
 # how a file arrives
 
 
-def _receive(
-    url: str, part: BinaryIO, progress: Progress, cancelled: Callable[[], bool], timeout_s: float, resume: bool = True
-) -> None:
+def _receive(url: str, part: BinaryIO, progress: Progress, timeout_s: float, resume: bool = True) -> None:
     """Append what is missing to ``part``."""
     start = part.seek(0, os.SEEK_END) if resume else 0
     part.truncate(start)
     headers = {"User-Agent": "SlicerBMapDiffusion", "Accept-Encoding": "identity"}
     request = urllib.request.Request(url, headers=headers | ({"Range": f"bytes={start}-"} if start else {}))
     try:
-        with urllib.request.urlopen(request, timeout=timeout_s) as response:
+        with urllib.request.urlopen(request, timeout=timeout_s, context=_authorities()) as response:
             if start and not _goes_on(response, start):
                 start = 0
                 part.seek(0)
                 part.truncate()
-            _append(response, part, start, progress, cancelled)
+            _append(response, part, start, progress)
     except urllib.error.HTTPError as error:
         error.close()
         if error.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             raise
         if _size_in(error.headers.get("Content-Range")) != start:  # else all of it had arrived before
-            _receive(url, part, progress, cancelled, timeout_s, resume=False)
+            _receive(url, part, progress, timeout_s, resume=False)
 
 
-def _append(
-    response: http.client.HTTPResponse, part: BinaryIO, start: int, progress: Progress, cancelled: Callable[[], bool]
-) -> None:
+def _append(response: http.client.HTTPResponse, part: BinaryIO, start: int, progress: Progress) -> None:
     length = response.headers.get("Content-Length")
     total = start + int(length) if length and length.isdigit() else None
     _check_space(Path(part.name).parent, (total or 0) - start)
     done = start
     progress(done, total)
-    while True:
-        if cancelled():
-            raise DownloadCancelled("The download was cancelled; the next attempt goes on from here.")
-        # read1 returns what is there: a slow line still moves the bar and still can be cancelled
-        chunk = response.read1(_CHUNK)
-        if not chunk:
-            break
+    # read1 returns what is there: a slow line still moves the bar
+    while chunk := response.read1(_CHUNK):
         part.write(chunk)
         done += len(chunk)
         progress(done, total)
@@ -182,6 +150,14 @@ def _finish(part: BinaryIO, sha256: str, destination: Path, what: str) -> Path:
         part.close()
     os.replace(path, destination)
     return destination
+
+
+def _authorities() -> ssl.SSLContext:
+    """Whom to believe: a Python that was built on another computer may know no one, certifi does."""
+    context = ssl.create_default_context()
+    with suppress(ImportError):
+        context.load_verify_locations(importlib.import_module("certifi").where())
+    return context
 
 
 # the file that grows
@@ -226,14 +202,24 @@ def _lock(file: IO[bytes], path: Path) -> bool:
 # checks and words
 
 
-def _check_address(url: str) -> None:
+def check_address(url: str) -> None:
+    """Refuse what is no address of an encrypted line.
+
+    Raises:
+        ValueError: neither https, nor http on this machine.
+    """
     parts = urllib.parse.urlsplit(url)
     here = parts.hostname in {"127.0.0.1", "::1", "localhost"}
     if not (parts.scheme == "https" or (parts.scheme == "http" and here)) or not parts.hostname:
         raise ValueError(f"a model's address must start with https://, got {url!r}")
 
 
-def _checked_hash(sha256: str) -> str:
+def checked_hash(sha256: str) -> str:
+    """A SHA-256 in lower case.
+
+    Raises:
+        ValueError: it can be none.
+    """
     if not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
         raise ValueError(f"a SHA-256 has 64 hexadecimal digits, got {sha256!r}; it is listed beside the download")
     return sha256.lower()

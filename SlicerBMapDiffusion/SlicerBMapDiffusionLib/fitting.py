@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -34,6 +35,10 @@ class FitJob:
         image, output = str(self.folder / "image.png"), str(self.folder / "beam.json")
         start = [str(python), "-X", "utf8", "-W", "ignore", "-m", "monai_bmaps.jobs", "fit-beam"]
         return [*start, image, "--kind", self.kind, "--output", output]
+
+    def remove(self) -> None:
+        """Delete the folder; what cannot be deleted now stays, without an error."""
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def read_result(self) -> dict[str, Any]:
         """The beam, in pixels of the image.

@@ -20,6 +20,9 @@ LARGEST_STACK = 2**28
 # Cosine between axes that are still taken for perpendicular: 0.06 degrees, far above what files round away.
 _SQUARE = 1e-3
 
+# What files and the application's own matrices round away, and no one can see.
+_ONE_PLACE_MM = 1e-3
+
 
 @dataclass(frozen=True)
 class FrameSize:
@@ -124,6 +127,29 @@ class Frame:
         matrix = self.ijk_to_ras.copy()
         matrix[:3, 3] += frames * matrix[:3, 2]
         return replace(self, ijk_to_ras=matrix)
+
+    def at_middle(self, point: ArrayLike) -> Frame:
+        """The frame moved, not turned, until its middle lies at a point in RAS."""
+        matrix = self.ijk_to_ras.copy()
+        matrix[:3, 3] += np.asarray(point, dtype=np.float64) - self.centre
+        return replace(self, ijk_to_ras=matrix)
+
+    def shows(self, point: ArrayLike) -> bool:
+        """Whether a point in RAS, seen across the planes, lies within the outer edges of the image."""
+        place = np.linalg.solve(self.ijk_to_ras, (*np.asarray(point, dtype=np.float64), 1.0))[:2]
+        return bool((np.abs(place - self._last[:2] / 2) <= (self._last[:2] + 1) / 2).all())
+
+    def coincides(self, other: Frame) -> bool:
+        """Whether another frame has the same pixels, each within 0.001 mm of its own."""
+        if not np.array_equal(self._last, other._last):
+            return False
+        far = [self._last * np.array(end) for end in np.ndindex(2, 2, 2)]
+        return all(np.abs(self.ras(*end) - other.ras(*end)).max() < _ONE_PLACE_MM for end in far)
+
+    @property
+    def _last(self) -> NDArray[np.float64]:
+        """The last index along columns, rows and frames."""
+        return np.array((self.columns - 1, self.rows - 1, self.count - 1), dtype=np.float64)
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-able mapping that :meth:`from_dict` reads back exactly."""

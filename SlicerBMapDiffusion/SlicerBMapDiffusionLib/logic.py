@@ -1,13 +1,11 @@
-"""From the user's choices to images in the scene: models, jobs that wait and run, results, and the beam's fit.
+"""From the user's choices to images in the scene: jobs that wait and run, and their results.
 
 Nothing here waits: a timer asks the child process for news, and the scene changes only when a job has succeeded.
 """
 
 from __future__ import annotations
 
-import json
 import secrets
-import shutil
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,26 +15,21 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from SlicerBMapDiffusionLib import bundles, install, planning, scene
-from SlicerBMapDiffusionLib.beams import BeamSettings, carried, from_slicer_ultrasound
-from SlicerBMapDiffusionLib.class_table import ClassTable
-from SlicerBMapDiffusionLib.fitting import Kind, write_fit
+from SlicerBMapDiffusionLib import bundles, errands, install, planning, scene
+from SlicerBMapDiffusionLib.choices import Choices
+from SlicerBMapDiffusionLib.frames import Frame
 from SlicerBMapDiffusionLib.job import Job, Message, Request, new_job_folder, write_job
-from SlicerBMapDiffusionLib.parameters import OutputKind
+from SlicerBMapDiffusionLib.parameters import FrameKind
 from SlicerBMapDiffusionLib.planning import Plan
 from SlicerBMapDiffusionLib.process import JobProcess, JobQueue, worker_environment
 from SlicerBMapDiffusionLib.shelf import Shelf
 
 _POLL_MS = 100
-_SEGMENTATION, _VOLUME = "BMapDiffusion.segmentation", "BMapDiffusion.image"
-_TABLE, _ANATOMY = "BMapDiffusion.class_table", "BMapDiffusion.anatomy_sha256"
+_ANATOMY = "BMapDiffusion.anatomy_sha256"
 
 
-class Listener(Protocol):
+class Listener(errands.Listener, Protocol):
     """Who is told how the drawing goes on."""
-
-    def on_progress(self, fraction: float | None, text: str) -> None:
-        """The share that is done, None while nobody knows, and a sentence."""
 
     def on_preview(self, image: Any) -> None:
         """(rows, columns) uint8: the image as it emerges."""
@@ -44,19 +37,11 @@ class Listener(Protocol):
     def on_finished(self, node: Any, text: str) -> None:
         """A result lies in the scene."""
 
-    def on_failed(self, text: str, details: str) -> None:
-        """What happened and what to do; the last lines of the program."""
-
-    def on_cancelled(self) -> None:
-        """It was stopped; the scene is as it was."""
-
-    def on_beam(self, beam: BeamSettings) -> None:
-        """The beam that was fitted to an image."""
-
 
 @dataclass
 class _Drawing:
     plan: Plan
+    choices: Choices
     job: Job
     process: JobProcess
     weights_sha256: str
@@ -84,6 +69,7 @@ class Logic:
         self._timer = qt.QTimer()
         self._timer.setInterval(_POLL_MS)
         self._timer.connect("timeout()", self.poll)
+        self.errands = errands.Errands(listener, self.shelf, self._run)
 
     # Drawing
 
@@ -115,7 +101,7 @@ class Logic:
         """
         model = self.shelf.model(parameters.model)
         seed = self.seed_for(parameters)
-        self._start(planning.plan(parameters, model, seed))
+        self._start(planning.plan(parameters, model, seed), Choices.of(parameters))
         return seed
 
     def rerun(self, node: Any) -> str:
@@ -124,11 +110,30 @@ class Logic:
         Raises:
             ValueError: the node is no result, or what it was made from is gone.
         """
-        plan = self._plan_of(node)
-        self._start(plan)
+        request, choices = self._request_of(node), Choices.read(node)
+        plan = planning.again(request, choices.nodes.get("segmentation"), choices.nodes.get("volume"), choices.table)
+        self._start(plan, choices)
         if plan.anatomy != (node.GetAttribute(_ANATOMY) or plan.anatomy):
             return _("The segmentation or image has changed since: the new image will differ.")
         return ""
+
+    def restore(self, parameters: Any, node: Any) -> str:
+        """Set the panel to what made a result, its slice view turned back; a warning where the plane has moved since.
+
+        Raises:
+            ValueError: the node is no result, or its model is not on this computer.
+        """
+        request, choices = self._request_of(node), Choices.read(node)
+        choices.restore(parameters)
+        parameters.random_seed, parameters.seed = False, request.seed
+        frame = Frame.from_dict(request.frame)
+        if parameters.frame_kind is FrameKind.VIEW and parameters.view is not None:
+            scene.aim(parameters.view, frame, hanging=True)
+        try:
+            same = planning.frame_of(parameters, self.shelf.model(request.model)).coincides(frame)
+        except ValueError as error:  # what said where the plane lies is gone
+            return str(error)
+        return "" if same else _("The plane has moved since: Make again draws the image where it was.")
 
     def cancel(self) -> None:
         """Stop what runs and forget what waits; nothing is left running."""
@@ -160,41 +165,21 @@ class Logic:
         if not self.busy:
             self._timer.stop()
 
-    # The beam
+    # What is to be seen
 
-    def fit_beam(self, parameters: Any) -> None:
-        """Let the child process find the beam in the loaded image.
+    def go_to_anatomy(self, parameters: Any) -> None:
+        """Move the slice view, or the chosen slice of the volume, to the middle of the mapped segments.
 
         Raises:
-            ValueError: there is no image.
-            OSError: the temporary folder cannot be written to.
+            ValueError: none is mapped, all are empty, or no view or volume is chosen.
         """
-        if parameters.volume is None:
-            raise ValueError(_("Choose the loaded image first (2. Image plane)."))
         model = self.shelf.model(parameters.model)
-        source = scene.frame_from_slices(parameters.volume)
-        target = planning.frame_of(parameters, model)
-        image = scene.image_in_frame(parameters.volume, source)[0]
-        kind: Kind = "linear" if model.beam_kind == "linear" else "sector"
-        fit = write_fit(new_job_folder(slicer.app.temporaryPath), image, kind)
-        process = self._process(fit.command(self.python), fit.folder, fit.read_result)
-        self._add(process, self._heard_of_fit, lambda ended: self._fitted(ended, fit.folder, source, target))
-
-    def read_ultrasound_file(self, parameters: Any, path: str) -> BeamSettings:
-        """The beam of a file that SlicerUltrasound wrote for the loaded image.
-
-        Raises:
-            ValueError: no such file, or no loaded image that it belongs to.
-        """
-        if parameters.volume is None:
-            raise ValueError(_("Choose the loaded image that the file belongs to (2. Image plane)."))
-        try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise ValueError(_("{path} cannot be read: {reason}").format(path=path, reason=error)) from error
-        beam = from_slicer_ultrasound(_mask_of(content))
-        source = scene.frame_from_slices(parameters.volume)
-        return _carried_settings(beam, source, planning.frame_of(parameters, self.shelf.model(parameters.model)))
+        middle = planning.middle_of_anatomy(parameters, model)
+        frame = planning.frame_of(parameters, model)
+        if parameters.frame_kind is FrameKind.SLICES:
+            parameters.slice_number = scene.slice_through(parameters.volume, middle)
+        elif parameters.frame_kind is FrameKind.VIEW:
+            scene.aim(parameters.view, frame.at_middle(middle), hanging=True)
 
     def outline(self, parameters: Any) -> None:
         """Show the beam in the slice views, or hide it where it is not wanted or not known."""
@@ -210,39 +195,34 @@ class Logic:
 
     # What happens inside
 
-    def _plan_of(self, node: Any) -> Plan:
-        record = scene.record_of(node) if node is not None else None
-        if record is None:
+    def _request_of(self, node: Any) -> Request:
+        """What made a result, with the model where it is now."""
+        if node is None or scene.record_of(node) is None:
             raise ValueError(_("Choose an image that this module made."))
         request = Request.from_json(node.GetAttribute("BMapDiffusion.request"))
-        model = self.shelf.model(request.model)
-        segmentation, volume = _input_of(node, _SEGMENTATION), _input_of(node, _VOLUME)
-        if request.classes and segmentation is None:
-            raise ValueError(_("The segmentation that this image was made from is no longer in the scene."))
-        if request.strength is not None and volume is None:
-            raise ValueError(_("The image that this one started from is no longer in the scene."))
-        table = ClassTable.from_text(node.GetAttribute(_TABLE) or "")
-        request = replace(request, bundle=str(model.folder))
-        return planning.with_anatomy(request, segmentation, volume, table, planning.first_view())
+        return replace(request, bundle=str(self.shelf.model(request.model).folder))
 
     def _written(self, plan: Plan) -> Job:
         bundles.check_weights(self.shelf.model(plan.request.model))
         return write_job(new_job_folder(slicer.app.temporaryPath), plan.request, plan.labels, plan.images)
 
-    def _start(self, plan: Plan) -> None:
+    def _start(self, plan: Plan, choices: Choices) -> None:
         job = self._written(plan)
         process = self._process(job.command(self.python), job.directory(), job.read_result)
-        drawing = _Drawing(plan, job, process, self.shelf.model(plan.request.model).weights_sha256)
+        drawing = _Drawing(plan, choices, job, process, self.shelf.model(plan.request.model).weights_sha256)
         self._drawings.append(drawing)
         self.last_seed = plan.request.seed
-        self._add(process, lambda _p, said: self._heard(drawing, said), lambda _p: self._ended(drawing))
+        self._add(process, lambda said: self._heard(drawing, said), lambda _ended: self._ended(drawing))
+
+    def _run(self, command: errands.Command, folder: Path, check: Any, heard: Any, ended: Any) -> None:
+        self._add(self._process(command(self.python), folder, check), heard, ended)
 
     def _process(self, command: list[str], folder: Path, check: Any) -> JobProcess:
         environment = worker_environment(slicer.util.startupEnvironment())
         return JobProcess(command, folder, environment, check=check)
 
-    def _add(self, process: JobProcess, on_output: Any, on_end: Any) -> None:
-        self.queue.add(process, on_output, on_end)
+    def _add(self, process: JobProcess, heard: Any, ended: Any) -> None:
+        self.queue.add(process, lambda _process, said: heard(said), ended)
         self._timer.start()
 
     def _heard(self, drawing: _Drawing, said: Message | str) -> None:
@@ -282,76 +262,13 @@ class Logic:
         plan = drawing.plan
         request, source = plan.request, plan.segmentation or plan.volume
         name = _("{input} synthetic").format(input=source.GetName() if source else request.model)
-        record = plan.record(drawing.weights_sha256, result.seeds)
-        variants = request.variants > 1
-        node = scene.add_result(result.images, plan.frame, record, name, source, variants)
-        for holder in (node, _browser_of(node)):
-            for role, given in ((_SEGMENTATION, plan.segmentation), (_VOLUME, plan.volume)):
-                if given is not None and holder is not None:
-                    holder.SetNodeReferenceID(role, given.GetID())
+        record = plan.record(drawing.weights_sha256, result.seeds) | drawing.choices.attributes()
+        node = scene.add_result(result.images, plan.frame, record, name, source, request.variants > 1)
+        drawing.choices.refer(node)
         scene.show(node)
         if plan.view is not None:
             scene.aim(plan.view, plan.frame)
         return node
-
-    def _heard_of_fit(self, _process: JobProcess, said: Message | str) -> None:
-        if isinstance(said, Message):
-            self.listener.on_progress(None, _("Looking for the beam ..."))
-
-    def _fitted(self, process: JobProcess, folder: Path, source: Any, target: Any) -> None:
-        shutil.rmtree(folder, ignore_errors=True)
-        if process.state == "done":
-            try:
-                self.listener.on_beam(_carried_settings(process.result, source, target))
-            except ValueError as error:
-                self.listener.on_failed(str(error), "")
-        elif process.state == "cancelled":
-            self.listener.on_cancelled()
-        else:
-            self.listener.on_failed(process.failure or "", "\n".join(process.tail))
-
-
-def restore(parameters: Any, node: Any) -> None:
-    """Set the panel to what made a result, where that is a number: model, seed, steps, strength, B-map.
-
-    Raises:
-        ValueError: the node is no result of this module.
-    """
-    if node is None or scene.record_of(node) is None:
-        raise ValueError(_("Choose an image that this module made."))
-    request = Request.from_json(node.GetAttribute("BMapDiffusion.request"))
-    before = parameters.StartModify()
-    try:
-        parameters.model = request.model
-        segmentation = _input_of(node, _SEGMENTATION)
-        if segmentation is not None:
-            parameters.segmentation = segmentation
-            parameters.class_table = node.GetAttribute(_TABLE) or ""
-        parameters.random_seed, parameters.seed = False, request.seed
-        if request.steps is not None:
-            parameters.steps = request.steps
-        if request.attenuation_db is not None:
-            parameters.attenuation_db = float(request.attenuation_db)
-        parameters.use_guidance = request.guidance is not None
-        if request.guidance is not None:
-            parameters.guidance = float(request.guidance)
-        parameters.from_image = request.strength is not None
-        if request.strength is not None:
-            parameters.strength = float(request.strength)
-        if request.variants > 1:
-            parameters.output_kind, parameters.variants = OutputKind.VARIANTS, request.variants
-    finally:
-        parameters.EndModify(before)
-
-
-def _browser_of(node: Any) -> Any:
-    """The sequence browser that a shown variant belongs to: it keeps the references, which the variant loses."""
-    return slicer.modules.sequences.logic().GetFirstBrowserNodeForProxyNode(node)
-
-
-def _input_of(node: Any, role: str) -> Any:
-    browser = _browser_of(node)
-    return node.GetNodeReference(role) or (browser.GetNodeReference(role) if browser is not None else None)
 
 
 def _progress_text(said: Message) -> str:
@@ -366,20 +283,3 @@ def _progress_text(said: Message) -> str:
     return _("Image {image} of {images}, step {step} of {steps}").format(
         image=min(said["image"] + 1, said["images"]), images=said["images"], step=said["step"], steps=said["steps"]
     )
-
-
-def _carried_settings(beam: dict[str, Any], source: Any, target: Any) -> BeamSettings:
-    """A beam found on the image's own slice, in mm of the frame; where that is another plane its shape, at the top."""
-    try:
-        return BeamSettings.from_pixels(carried(beam, source, target), target.size)
-    except ValueError:
-        return BeamSettings.from_pixels(beam, source.size).lowered()
-
-
-def _mask_of(content: Any) -> dict[str, Any]:
-    """The mask's parameters in SlicerUltrasound's file: at its top or one level below."""
-    candidates = [content, *content.values()] if isinstance(content, dict) else []
-    for candidate in candidates:
-        if isinstance(candidate, dict) and {"mask_type", "center_rows_px", "rectangle_top"} & set(candidate):
-            return candidate
-    raise ValueError(_("The file holds no mask of SlicerUltrasound; save it there with Anonymize Ultrasound."))

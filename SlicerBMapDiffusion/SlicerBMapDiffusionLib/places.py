@@ -19,6 +19,11 @@ def resources_folder() -> Path:
     return _MODULE / "Resources"
 
 
+def library_parent() -> Path:
+    """The folder in which a Python finds this library."""
+    return _MODULE
+
+
 def bundles_folder() -> Path:
     """The folder that holds one folder for each shipped model."""
     shipped = resources_folder() / "Bundles"

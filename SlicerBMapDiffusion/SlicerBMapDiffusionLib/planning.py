@@ -34,7 +34,6 @@ class Plan:
         images: what to start from, as ``labels``; None from noise.
         segmentation: the node the labels come from, None for a model without labels.
         volume: the node the images come from, None without.
-        table: which segment is which class, in drawing order.
         view: the slice view that is turned to the result; None leaves all as they are.
     """
 
@@ -43,7 +42,6 @@ class Plan:
     images: NDArray[np.uint8] | None
     segmentation: Any
     volume: Any
-    table: ClassTable
     view: Any
 
     @property
@@ -74,7 +72,6 @@ class Plan:
             "attenuation_db": self.request.attenuation_db,
             "label_mapping": dict(self.request.mapping),
             "seeds": list(seeds) if self.request.variants > 1 else None,
-            "class_table": self.table.to_text(),
             "anatomy_sha256": self.anatomy,
             "request": self.request.to_json(),
         }
@@ -173,6 +170,18 @@ def beam_of(parameters: Any, model: Model, size: FrameSize) -> dict[str, Any]:
     return beam
 
 
+def middle_of_anatomy(parameters: Any, model: Model) -> NDArray[np.float64]:
+    """RAS of the middle of the mapped segments.
+
+    Raises:
+        ValueError: there is no segmentation, none of its segments is mapped, or all of them are empty.
+    """
+    mapped = ClassTable.from_text(parameters.class_table).labels(model.classes)
+    if parameters.segmentation is None or not mapped:
+        raise ValueError(_("Choose a segmentation, and say in the table which segment is which structure."))
+    return scene.middle_of(parameters.segmentation, mapped)
+
+
 def reason_not_ready(parameters: Any, model: Model | None) -> str | None:
     """What the user has to do before images can be drawn, in a sentence; None if nothing."""
     if model is None:
@@ -222,7 +231,20 @@ def plan(parameters: Any, model: Model, seed: int) -> Plan:
         preview=parameters.preview,
     )
     view = None if parameters.frame_kind is FrameKind.VIEW else (parameters.view or first_view())
-    return with_anatomy(request, parameters.segmentation, parameters.volume, table, view)
+    return _with_anatomy(request, parameters.segmentation, parameters.volume, table, view)
+
+
+def again(request: Request, segmentation: Any, volume: Any, table: ClassTable) -> Plan:
+    """The plan of a result that is drawn once more, with labels and images as the scene has them now.
+
+    Raises:
+        ValueError: what it was made from is gone, or does not reach the frame any more.
+    """
+    if request.classes and segmentation is None:
+        raise ValueError(_("The segmentation that this image was made from is no longer in the scene."))
+    if request.strength is not None and volume is None:
+        raise ValueError(_("The image that this one started from is no longer in the scene."))
+    return _with_anatomy(request, segmentation, volume, table, first_view())
 
 
 def first_view() -> Any:
@@ -230,19 +252,14 @@ def first_view() -> Any:
     return slicer.mrmlScene.GetNodeByID("vtkMRMLSliceNodeRed")
 
 
-def with_anatomy(request: Request, segmentation: Any, volume: Any, table: ClassTable, view: Any) -> Plan:
-    """The plan of a request, with labels and images as the scene has them now.
-
-    Raises:
-        ValueError: the segmentation or image does not reach the frame.
-    """
+def _with_anatomy(request: Request, segmentation: Any, volume: Any, table: ClassTable, view: Any) -> Plan:
     frame = Frame.from_dict(request.frame)
     if request.classes:
         labels = scene.labels_in_frame(segmentation, table.labels(request.classes), frame)
     else:
         segmentation, labels = None, None
     images = None if request.strength is None else scene.image_in_frame(volume, frame)
-    return Plan(request, labels, images, segmentation, volume if images is not None else None, table, view)
+    return Plan(request, labels, images, segmentation, volume if images is not None else None, view)
 
 
 def names_by_class(table: ClassTable, segmentation: Any, classes: tuple[str, ...]) -> dict[str, list[str]]:

@@ -10,8 +10,9 @@ from SlicerBMapDiffusionLib.scene_frames import (
     frame_from_probe,
     frame_from_slices,
     frame_from_view,
+    slice_through,
 )
-from SlicerBMapDiffusionLib.scene_input import image_in_frame, labels_in_frame, segments_of, warnings_for
+from SlicerBMapDiffusionLib.scene_input import image_in_frame, labels_in_frame, middle_of, segments_of, warnings_for
 from SlicerBMapDiffusionLib.scene_output import add_result, is_synthetic, record_of
 from SlicerBMapDiffusionLib.scene_views import aim, hide_outline, show, show_outline
 
@@ -26,9 +27,11 @@ __all__ = [
     "image_in_frame",
     "is_synthetic",
     "labels_in_frame",
+    "middle_of",
     "record_of",
     "segments_of",
     "show",
     "show_outline",
+    "slice_through",
     "warnings_for",
 ]

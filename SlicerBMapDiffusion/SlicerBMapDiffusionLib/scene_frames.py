@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import slicer
 import vtk
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from slicer.i18n import tr as _
 
 from SlicerBMapDiffusionLib.frames import Frame, FrameSize, frame_from_axes, square
@@ -43,11 +43,7 @@ def frame_from_slices(
         ValueError: the volume is empty, its slices are no rectangles, the index is outside it, or it lies under a
             non-linear transform.
     """
-    matrix = volume_to_ras(volume)
-    counts = volume.GetImageData().GetDimensions()
-    normal = next((axis for axis in (2, 1, 0) if counts[axis] == 1), 2)
-    order = [axis for axis in (0, 1, 2) if axis != normal] + [normal]
-    matrix, counts = matrix[:, [*order, 3]], [counts[axis] for axis in order]
+    matrix, counts = _slices(volume)
     if upside_down:
         matrix = _turned(matrix, 1, counts[1])
     index = (counts[2] - 1) // 2 if index is None else index
@@ -57,6 +53,17 @@ def frame_from_slices(
         return _own_pixels(matrix, counts, index, count)
     top = matrix @ ((counts[0] - 1) / 2, 0, index, 1)
     return _placed(top[:3], *_in_plane(matrix), size)
+
+
+def slice_through(volume: Any, point: ArrayLike) -> int:
+    """Number of the volume's own slice that lies nearest to a point in RAS.
+
+    Raises:
+        ValueError: the volume is empty, or lies under a non-linear transform.
+    """
+    matrix, counts = _slices(volume)
+    index = np.linalg.solve(matrix, (*np.asarray(point, dtype=np.float64), 1.0))[2]
+    return int(np.clip(round(index), 0, counts[2] - 1))
 
 
 def frame_from_probe(transform: Any, size: FrameSize) -> Frame:
@@ -151,6 +158,14 @@ def _on_line(line: Any, size: FrameSize, view: Any) -> Frame:
     if np.linalg.norm(depth) < 1e-6 * np.linalg.norm(normal):
         raise ValueError(_("The line runs across the slice view; draw it within the view."))
     return _placed((first + second) / 2, second - first, depth, size)
+
+
+def _slices(volume: Any) -> tuple[NDArray[np.float64], list[int]]:
+    """(4, 4) from (column, row, slice) to RAS, and their counts: across an axis of one voxel, else across K."""
+    matrix, counts = volume_to_ras(volume), volume.GetImageData().GetDimensions()
+    normal = next((axis for axis in (2, 1, 0) if counts[axis] == 1), 2)
+    order = [axis for axis in (0, 1, 2) if axis != normal] + [normal]
+    return matrix[:, [*order, 3]], [counts[axis] for axis in order]
 
 
 def _own_pixels(matrix: NDArray[np.float64], counts: list[int], index: int, count: int) -> Frame:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -64,6 +64,20 @@ def labels_in_frame(segmentation: Any, mapping: Mapping[str, int], frame: Frame)
     if not labels.any():
         raise ValueError(_why_nothing([segments[identifier] for identifier in mapping]))
     return labels
+
+
+def middle_of(segmentation: Any, identifiers: Collection[str]) -> NDArray[np.float64]:
+    """RAS of the middle of what some segments fill together: that of the box about them, along the segmentation's axes.
+
+    Raises:
+        ValueError: all are empty or gone, or the segmentation lies under a non-linear transform.
+    """
+    chosen = [segment for identifier, segment in _segments(segmentation) if identifier in identifiers]
+    boxes = [box for box in map(_box, chosen) if box is not None]
+    if not boxes:
+        raise ValueError(_why_nothing(chosen))
+    low, high = np.min([box[0] for box in boxes], axis=0), np.max([box[1] for box in boxes], axis=0)
+    return np.asarray((world_matrix(segmentation) @ (*(low + high) / 2, 1))[:3])
 
 
 def image_in_frame(volume: Any, frame: Frame) -> NDArray[np.uint8]:
@@ -180,6 +194,23 @@ def _voxels(labelmap: Any) -> tuple[NDArray[Any], NDArray[np.float64]]:
     return vtk_to_numpy(labelmap.GetPointData().GetScalars()).reshape(labelmap.GetDimensions()[::-1]), to_segmentation
 
 
+def _box(segment: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """The lowest and highest corner of a segment in the segmentation's coordinates; None where it is empty."""
+    labelmap, surface = _representations(segment)
+    if labelmap is None:
+        bounds = np.reshape(surface.GetBounds(), (3, 2)) if surface is not None and surface.GetNumberOfCells() else None
+        return None if bounds is None else (bounds[:, 0], bounds[:, 1])
+    voxels, matrix = _voxels(labelmap)
+    inside = voxels == segment.GetLabelValue()
+    # K, J, I: the voxels along one axis that any of the planes across it meets
+    along = [np.flatnonzero(inside.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1))]
+    if not along[0].size:
+        return None
+    corners = np.array(np.meshgrid(*([axis[0], axis[-1]] for axis in reversed(along)))).reshape(3, -1)
+    points = matrix[:3, :3] @ corners + matrix[:3, 3:]
+    return points.min(axis=1), points.max(axis=1)
+
+
 def _cut(surface: Any, to_world: NDArray[np.float64], frame: Frame) -> NDArray[np.bool_]:
     """Which pixel centres a closed surface contains: in the frame's own grid, so that nothing is sampled twice."""
     to_pixels = vtk.vtkTransform()
@@ -204,7 +235,9 @@ def _why_nothing(segments: list[Any]) -> str:
         return str(
             _("The mapped segments are empty: {names}. Draw them in the Segment Editor.").format(names=", ".join(empty))
         )
-    return str(_("No mapped segment meets the frame; move the frame, or turn the slice view, to where they are."))
+    return str(
+        _("No mapped segment meets the image plane: press Go to the anatomy, or move the plane to where they are.")
+    )
 
 
 def _is_empty(segment: Any) -> bool:

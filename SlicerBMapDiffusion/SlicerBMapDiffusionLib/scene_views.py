@@ -27,20 +27,22 @@ def show(node: Any, beneath: Any = None) -> None:
         view.SetForegroundOpacity(1.0)
 
 
-def aim(view: Any, frame: Frame) -> None:
+def aim(view: Any, frame: Frame, hanging: bool = False) -> None:
     """Turn a slice view to the middle of a frame, its face up, the whole of it in the view.
 
     Args:
         view: a vtkMRMLSliceNode; its plane's normal follows the frame's stack.
         frame: where to look.
+        hanging: put the face at the view's upper edge, where ``frame_from_view`` finds the frame again.
     """
     lateral, depth, across = frame.axes
-    matrix = np.eye(4)
-    matrix[:3] = np.column_stack((lateral, -depth, across, frame.centre))
-    view.GetSliceToRAS().DeepCopy(slicer.util.vtkMatrixFromArray(matrix))
     width, height = (float(max(side, 1)) for side in view.GetDimensions()[:2])
     row, column, _step = frame.spacing
     pixel = max(frame.columns * column / width, frame.rows * row / height) * _MARGIN
+    middle = frame.centre_top + depth * (height * pixel / 2) if hanging else frame.centre
+    matrix = np.eye(4)
+    matrix[:3] = np.column_stack((lateral, -depth, across, middle))
+    view.GetSliceToRAS().DeepCopy(slicer.util.vtkMatrixFromArray(matrix))
     view.SetFieldOfView(width * pixel, height * pixel, view.GetFieldOfView()[2])
     view.SetXYZOrigin(0, 0, 0)
     view.UpdateMatrices()

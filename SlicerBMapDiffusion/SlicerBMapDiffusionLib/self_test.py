@@ -10,8 +10,7 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
-from SlicerBMapDiffusionLib import install, planning, sample_data, scene
-from SlicerBMapDiffusionLib.class_table import ClassTable
+from SlicerBMapDiffusionLib import defaults, install, planning, sample_data, scene
 from SlicerBMapDiffusionLib.logic import Logic
 from SlicerBMapDiffusionLib.parameters import FrameKind, Parameters
 
@@ -51,7 +50,9 @@ class Recorder:
 
     def on_beam(self, beam: Any) -> None:
         """Not needed."""
-        self.ended = True
+
+    def on_model(self, model: Any) -> None:
+        """Not needed."""
 
 
 def run(test: Any, parameter_node: Any, python: str | None = None, name: str = "heart", steps: int = 3) -> Any:
@@ -79,7 +80,7 @@ def run(test: Any, parameter_node: Any, python: str | None = None, name: str = "
     parameters.model, parameters.segmentation, parameters.volume = model.name, segmentation, volume
     parameters.frame_kind, parameters.steps, parameters.random_seed = FrameKind.SLICES, steps, False
     parameters.seed = 7
-    guess_table(parameters, model)
+    defaults.update_table(parameters, model)
     test.assertIsNone(planning.reason_not_ready(parameters, model))
     test.assertEqual(int(planning.plan(parameters, model, 7).labels.max()), len(model.classes))
     if logic.uses_own_python and install.missing():
@@ -97,13 +98,6 @@ def run(test: Any, parameter_node: Any, python: str | None = None, name: str = "
     test.assertEqual(scene.record_of(result)["seed"], 7)
     test.assertGreater(float(slicer.util.arrayFromVolume(result).std()), 5.0)
     return result
-
-
-def guess_table(parameters: Any, model: Any) -> None:
-    """Fill the class table as the panel does."""
-    segmentation = parameters.segmentation
-    segments = scene.segments_of(segmentation)
-    parameters.class_table = ClassTable().updated(model.name, segmentation.GetID(), segments, model.classes).to_text()
 
 
 def wait(recorder: Recorder) -> None:

@@ -9,7 +9,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from SlicerBMapDiffusionLib import archives, bundles, downloads, places
+from SlicerBMapDiffusionLib import bundles, downloads, places
 from SlicerBMapDiffusionLib.bundles import Model
 from SlicerBMapDiffusionLib.mapping import SegmentInfo, guess_classes
 
@@ -66,21 +66,9 @@ class Shelf:
         self.find()
         return self.model(model.name)
 
-    def install(self, archive: str) -> Model:
-        """Unpack a model that was downloaded elsewhere, a zip with one bundle in it, for this user.
-
-        Raises:
-            ValueError: it holds no usable bundle; nothing is kept.
-            OSError: it cannot be read, or the disk is full.
-        """
-        folder = archives.unpack(Path(archive), self.downloaded)
-        try:
-            model = bundles.read_model(folder)
-        except ValueError:
-            downloads.remove(folder)
-            raise
-        self.find()
-        return self.model(model.name)
+    def names_elsewhere(self) -> list[str]:
+        """Names that a model to be installed may not have: those of models that it would not replace but hide."""
+        return [name for name, model in self.models.items() if not self._installed(model)]
 
     def removable(self, model: Model | None) -> bool:
         """Whether this model was added or installed by the user."""
@@ -92,10 +80,13 @@ class Shelf:
         Raises:
             OSError: a file cannot be deleted.
         """
-        if model.folder.is_relative_to(self.downloaded.resolve()):
+        if self._installed(model):
             downloads.remove(model.folder)
         _remember([known for known in _added() if Path(known).resolve() != model.folder.resolve()])
         self.find()
+
+    def _installed(self, model: Model) -> bool:
+        return model.folder.is_relative_to(self.downloaded.resolve())
 
     def fitting(self, chosen: str, segments: Sequence[SegmentInfo]) -> Model | None:
         """Another model than the chosen one, if it knows some of the segments and the chosen one none."""

@@ -104,6 +104,18 @@ class QFileDialog(qt.QFileDialog):
 qt.QFileDialog = QFileDialog
 
 
+class QInputDialog:
+    """Answers with ``answers``, as PythonQt does: a string, empty when the user cancels."""
+
+    answers: list[str] = []  # noqa: RUF012
+
+    def getText(self, *_: Any) -> str:  # noqa: N802
+        return self.answers.pop(0)
+
+
+qt.QInputDialog = QInputDialog
+
+
 class ctkCollapsibleButton(Manners, QtWidgets.QWidget):  # noqa: N801
     """A header that shows and hides what lies below it."""
 

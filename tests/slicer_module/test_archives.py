@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,10 @@ def packed(path: Path, files: dict[str, bytes]) -> Path:
     return path
 
 
+def unpacked(archive: Path, models: Path, check: Callable[[Path], object] = lambda folder: None) -> Path:
+    return archives.unpack(archive, models, models / ".new-1", check)
+
+
 @pytest.fixture
 def models(tmp_path: Path) -> Path:
     return tmp_path / "Modèles de coeur"
@@ -31,20 +36,20 @@ def files(folder: Path) -> dict[str, bytes]:
 
 def test_a_model_is_unpacked_into_its_folder(tmp_path: Path, models: Path) -> None:
     archive = packed(tmp_path / "a.zip", {"heart/configs/metadata.json": b"{}", "heart/models/model.pt": b"weights"})
-    assert archives.unpack(archive, models) == models / "heart"
+    assert unpacked(archive, models) == models / "heart"
     assert files(models) == {"heart/configs/metadata.json": b"{}", "heart/models/model.pt": b"weights"}
 
 
 def test_a_newer_model_replaces_the_older_one_with_all_its_files(tmp_path: Path, models: Path) -> None:
-    archives.unpack(packed(tmp_path / "a.zip", {"heart/old.json": b"1", "heart/model.pt": b"old"}), models)
-    archives.unpack(packed(tmp_path / "b.zip", {"heart/model.pt": b"new"}), models)
+    unpacked(packed(tmp_path / "a.zip", {"heart/old.json": b"1", "heart/model.pt": b"old"}), models)
+    unpacked(packed(tmp_path / "b.zip", {"heart/model.pt": b"new"}), models)
     assert files(models) == {"heart/model.pt": b"new"}
 
 
 def test_where_the_newer_one_cannot_be_put_the_older_one_stays(
     tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    archives.unpack(packed(tmp_path / "a.zip", {"heart/model.pt": b"old"}), models)
+    unpacked(packed(tmp_path / "a.zip", {"heart/model.pt": b"old"}), models)
     replace = os.replace
 
     def failing(source: Path, target: Path) -> None:
@@ -54,7 +59,21 @@ def test_where_the_newer_one_cannot_be_put_the_older_one_stays(
 
     monkeypatch.setattr(os, "replace", failing)
     with pytest.raises(DownloadError, match="Permission denied"):
-        archives.unpack(packed(tmp_path / "b.zip", {"heart/model.pt": b"new"}), models)
+        unpacked(packed(tmp_path / "b.zip", {"heart/model.pt": b"new"}), models)
+    assert files(models) == {"heart/model.pt": b"old"}
+
+
+def test_a_newer_model_that_does_not_pass_the_check_leaves_the_older_one(tmp_path: Path, models: Path) -> None:
+    unpacked(packed(tmp_path / "a.zip", {"heart/model.pt": b"old"}), models)
+    looked_at = []
+
+    def refuse(folder: Path) -> None:
+        looked_at.append(files(folder))
+        raise ValueError("no model")
+
+    with pytest.raises(ValueError, match="no model"):
+        unpacked(packed(tmp_path / "b.zip", {"heart/model.pt": b"new"}), models, refuse)
+    assert looked_at == [{"model.pt": b"new"}]
     assert files(models) == {"heart/model.pt": b"old"}
 
 
@@ -64,14 +83,14 @@ def test_a_damaged_archive_leaves_nothing(tmp_path: Path, models: Path) -> None:
     content[5_000] ^= 255
     archive.write_bytes(content)
     with pytest.raises(DownloadError, match="damaged"):
-        archives.unpack(archive, models)
+        unpacked(archive, models)
     assert list(models.iterdir()) == []
 
 
 def test_a_file_that_is_no_archive_is_refused(tmp_path: Path, models: Path) -> None:
     (tmp_path / "a.zip").write_text("<html>please log in</html>")
     with pytest.raises(DownloadError, match="no zip archive"):
-        archives.unpack(tmp_path / "a.zip", models)
+        unpacked(tmp_path / "a.zip", models)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +111,7 @@ def test_archives_that_reach_beyond_one_folder_are_refused(
     names: list[str], message: str, tmp_path: Path, models: Path
 ) -> None:
     with pytest.raises(DownloadError, match=message):
-        archives.unpack(packed(tmp_path / "a.zip", dict.fromkeys(names, b"x")), models)
+        unpacked(packed(tmp_path / "a.zip", dict.fromkeys(names, b"x")), models)
     assert list(models.iterdir()) == []
 
 
@@ -102,7 +121,7 @@ def test_links_in_an_archive_are_refused(tmp_path: Path, models: Path) -> None:
         link.external_attr = (stat.S_IFLNK | 0o777) << 16
         archive.writestr(link, "/etc/passwd")
     with pytest.raises(DownloadError, match="points out"):
-        archives.unpack(tmp_path / "a.zip", models)
+        unpacked(tmp_path / "a.zip", models)
 
 
 def test_an_archive_that_would_fill_the_disk_is_refused(
@@ -110,4 +129,4 @@ def test_an_archive_that_would_fill_the_disk_is_refused(
 ) -> None:
     monkeypatch.setattr(archives, "_LARGEST_ARCHIVE", 999)
     with pytest.raises(DownloadError, match="too much for a model"):
-        archives.unpack(packed(tmp_path / "a.zip", {"heart/model.pt": bytes(1000)}), models)
+        unpacked(packed(tmp_path / "a.zip", {"heart/model.pt": bytes(1000)}), models)

@@ -4,95 +4,28 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import http.server
 import os
 import shutil
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from slicer_module.file_server import Server
 from SlicerBMapDiffusionLib import downloads
-from SlicerBMapDiffusionLib.downloads import DownloadCancelled, DownloadError
+from SlicerBMapDiffusionLib.downloads import DownloadError
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB
 HASH = hashlib.sha256(CONTENT).hexdigest()
 
 
-class Server:
-    """A server of one file, with faults to be switched on, that notes the ranges it is asked for."""
-
-    def __init__(self) -> None:
-        self.content = CONTENT
-        self.ranges: list[str | None] = []
-        self.says_length = True
-        self.knows_ranges = True
-        self.stops_after: int | None = None
-        self.silent_after: int | None = None
-        self.status: int | None = None
-        self.released = threading.Event()
-        self._http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._http.daemon_threads = True
-        self._http.handle_error = lambda *_: None  # clients that hang up are on purpose
-        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,))
-        self._thread.start()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._http.server_port}/model.zip"
-
-    def stop(self) -> None:
-        self.released.set()
-        self._http.shutdown()
-        self._thread.join()
-        self._http.server_close()
-
-    def _handler(server) -> type[http.server.BaseHTTPRequestHandler]:  # noqa: N805
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-                pass
-
-            def do_GET(self) -> None:
-                server.ranges.append(self.headers["Range"])
-                if server.status:
-                    self.send_error(server.status)
-                    return
-                start = self._start()
-                if start is not None and start >= len(server.content):
-                    self.send_response(416)
-                    self.send_header("Content-Range", f"bytes */{len(server.content)}")
-                    self.end_headers()
-                    return
-                self._send(start)
-
-            def _start(self) -> int | None:
-                asked = self.headers["Range"]
-                return int(asked[len("bytes=") : -1]) if asked and server.knows_ranges else None
-
-            def _send(self, start: int | None) -> None:
-                body = server.content[start or 0 :]
-                self.send_response(200 if start is None else 206)
-                if start is not None:
-                    self.send_header("Content-Range", f"bytes {start}-{len(server.content) - 1}/{len(server.content)}")
-                if server.says_length:
-                    self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body[: server.stops_after])
-                if server.silent_after is not None:
-                    self.wfile.flush()
-                    server.released.wait(20)
-
-        return Handler
-
-
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    running = Server()
+    running = Server(CONTENT)
     yield running
     running.stop()
 
@@ -220,29 +153,15 @@ def test_without_a_length_the_hash_notices_an_early_end(server: Server, target: 
 def test_a_silent_server_is_given_up(server: Server, target: Path) -> None:
     server.stops_after = server.silent_after = 100_000
     begin = time.monotonic()
-    with pytest.raises(DownloadError, match=r"fell silent; try again.*web browser and choose 'Install from file'"):
+    with pytest.raises(DownloadError, match=r"fell silent; try again.*web browser and choose 'Install a model"):
         downloads.fetch(server.url, HASH, target, timeout_s=0.3)
     assert time.monotonic() - begin < 5
     assert parts(target)[0].read_bytes() == CONTENT[:100_000]
 
 
-def test_cancelling_keeps_what_came(server: Server, target: Path) -> None:
-    seen: list[int] = []
-    with pytest.raises(DownloadCancelled):
-        downloads.fetch(
-            server.url,
-            HASH,
-            target,
-            progress=lambda done, total: seen.append(done),
-            cancelled=lambda: bool(seen and seen[-1] > 200_000),
-        )
-    assert not target.exists()
-    assert parts(target)[0].stat().st_size == seen[-1] < len(CONTENT)
-
-
 def test_without_a_network_the_user_reads_how_to_go_on(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    with pytest.raises(DownloadError, match=r"cannot be reached.*network and the proxy.*'Install from file'"):
+    with pytest.raises(DownloadError, match=r"cannot be reached.*network and the proxy.*'Install a model from a file'"):
         downloads.fetch("http://127.0.0.1:9/model.zip", HASH, target)
     assert list(target.parent.iterdir()) == []
 
@@ -302,30 +221,6 @@ def test_two_slicers_do_not_write_into_one_file_and_one_that_crashed_blocks_nobo
         other.kill()
     downloads.fetch(server.url, HASH, target)
     assert target.read_bytes() == CONTENT
-
-
-def test_a_file_brought_by_hand_is_checked_as_well(tmp_path: Path, target: Path) -> None:
-    given = tmp_path / "given.zip"
-    given.write_bytes(CONTENT)
-    assert downloads.install_from_file(given, HASH, target).read_bytes() == CONTENT
-    given.write_bytes(CONTENT[:-1])
-    with pytest.raises(DownloadError, match=r"given.zip is not the expected file"):
-        downloads.install_from_file(given, HASH, target)
-    assert target.read_bytes() == CONTENT
-
-
-def test_a_file_by_hand_replaces_what_an_unfinished_download_left(tmp_path: Path, target: Path) -> None:
-    started(target, 300_000)
-    given = tmp_path / "given.zip"
-    given.write_bytes(CONTENT)
-    downloads.install_from_file(given, HASH, target)
-    assert target.read_bytes() == CONTENT
-    assert not parts(target)
-
-
-def test_a_folder_is_no_file_by_hand(tmp_path: Path, target: Path) -> None:
-    with pytest.raises(DownloadError, match="is not a file; choose"):
-        downloads.install_from_file(tmp_path, HASH, target)
 
 
 @pytest.mark.parametrize("url", ["http://example.org/model.zip", "file:///etc/passwd", "model.zip", "https://"])

@@ -160,6 +160,7 @@ def test_a_failure_says_what_to_do_and_shows_the_last_lines(
 
 
 def test_a_segmentation_beside_the_plane_is_told_and_nothing_starts(heart: panels.Opened) -> None:
+    heart.parameters.frame_kind = type(heart.parameters.frame_kind).VIEW
     heart.parameters.view.JumpSlice(0, 0, 500)
     heart.settle()
     heart.ui.generateButton.click()
@@ -212,16 +213,138 @@ def test_a_result_whose_segmentation_is_gone_says_so(heart: panels.Opened, scene
     assert heart.status == "The segmentation that this image was made from is no longer in the scene."
 
 
-def test_the_settings_of_a_result_come_back(heart: panels.Opened) -> None:
-    heart.parameters.steps, heart.parameters.attenuation_db = 9, 31.0
-    heart.ui.guidanceBox.checked = True
-    seed = heart.draw().GetAttribute("BMapDiffusion.seed")
-    heart.parameters.steps, heart.parameters.attenuation_db, heart.parameters.use_guidance = 3, 10.0, False
+CHANGES = {
+    "numbers": lambda p: [setattr(p, *each) for each in (("steps", 9), ("attenuation_db", 31.0), ("guidance", 2.5))],
+    "ticks": lambda p: [setattr(p, *each) for each in (("use_guidance", True), ("preview", False))],
+    "own size": lambda p: [setattr(p, *each) for each in (("own_size", True), ("rows", 96), ("columns", 64))],
+    "a sweep": lambda p: [setattr(p, *each) for each in (("output_kind", kind_of(p, "SWEEP")), ("sweep_count", 3))],
+    "variants": lambda p: [setattr(p, *each) for each in (("output_kind", kind_of(p, "VARIANTS")), ("variants", 3))],
+    "an image to start from": lambda p: [setattr(p, *each) for each in (("from_image", True), ("strength", 0.25))],
+    "a beam": lambda p: [
+        setattr(p, *each) for each in (("beam_source", type(p.beam_source).MANUAL), ("beam_half_angle", 20.0))
+    ],
+    "a view": lambda p: setattr(p, "frame_kind", type(p.frame_kind).VIEW),
+    "a processor": lambda p: setattr(p, "device", type(p.device).CPU),
+}
+
+
+def kind_of(parameters: Any, name: str) -> Any:
+    return type(parameters.output_kind)[name]
+
+
+def texts(opened: panels.Opened) -> dict[str, str]:
+    node = opened.parameters.parameterNode
+    return {name: node.GetParameter(name) for name in node.GetParameterNames()}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_the_panel_goes_back_to_what_made_a_result(heart: panels.Opened, change: str) -> None:
+    before = texts(heart)
+    CHANGES[change](heart.parameters)
+    heart.settle()
+    made_with = texts(heart)
+    result = heart.draw()
+    for name, text in before.items():
+        heart.parameters.parameterNode.SetParameter(name, text)
+    heart.settle()
+    assert texts(heart) != made_with
     heart.ui.restoreButton.click()
-    assert (heart.ui.stepsBox.value, heart.ui.attenuationSlider.value) == (9, 31.0)
-    assert heart.ui.guidanceBox.checked
-    assert str(heart.ui.seedBox.value) == seed
-    assert not heart.ui.randomSeedBox.checked
+    heart.settle()
+    seed = {"seed": result.GetAttribute("BMapDiffusion.seed"), "random_seed": "False"}
+    assert texts(heart) == made_with | seed
+    assert heart.status == ""
+
+
+def test_nodes_and_table_of_a_result_come_back(heart: panels.Opened) -> None:
+    heart.ui.classTable.cellWidget(0, 1).setCurrentIndex(0)
+    table, segmentation, volume = (
+        getattr(heart.parameters, name) for name in ("class_table", "segmentation", "volume")
+    )
+    heart.draw()
+    heart.parameters.segmentation = heart.parameters.volume = None
+    heart.settle()
+    heart.ui.restoreButton.click()
+    heart.settle()
+    assert (heart.parameters.segmentation, heart.parameters.volume) == (segmentation, volume)
+    assert heart.parameters.class_table == table
+
+
+def test_the_slice_view_turns_back_to_the_plane_of_a_result(heart: panels.Opened) -> None:
+    from SlicerBMapDiffusionLib.frames import Frame
+
+    heart.parameters.frame_kind = type(heart.parameters.frame_kind).VIEW
+    heart.settle()
+    heart.ui.anatomyButton.click()
+    frame = Frame.from_dict(json.loads(heart.draw().GetAttribute("BMapDiffusion.request"))["frame"])
+    heart.parameters.view.SetOrientationToSagittal()
+    heart.parameters.view.SetFieldOfView(20, 30, 1)
+    heart.settle()
+    heart.ui.restoreButton.click()
+    assert _planned(heart).coincides(frame)
+    assert heart.status == ""
+
+
+def test_a_probe_that_has_moved_since_is_told(heart: panels.Opened, scene: Any) -> None:
+    probe = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "ProbeToWorld")
+    segmentation = heart.parameters.segmentation
+    bounds = np.zeros(6)
+    segmentation.GetRASBounds(bounds)
+    matrix = np.eye(4)
+    matrix[:3, 3] = bounds.reshape(3, 2).mean(axis=1) - (0, 60, 0)
+    import slicer
+
+    probe.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(matrix))
+    heart.parameters.frame_kind, heart.parameters.probe = type(heart.parameters.frame_kind).PROBE, probe
+    heart.settle()
+    assert heart.draw() is not None, heart.status
+    heart.parameters.probe = None
+    heart.ui.restoreButton.click()
+    assert (heart.parameters.probe, heart.status) == (probe, "")
+    matrix[0, 3] += 1
+    probe.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(matrix))
+    heart.ui.restoreButton.click()
+    assert heart.status.startswith("The plane has moved since")
+    scene.RemoveNode(probe)
+    heart.ui.restoreButton.click()
+    assert heart.status == "Choose the transform of the probe."
+
+
+def test_a_result_in_a_scene_that_was_loaded_into_another_one_knows_its_own_anatomy(
+    heart: panels.Opened, scene: Any, tmp_path: Path, complaints: list[str]
+) -> None:
+    heart.parameters.steps = 9
+    heart.ui.classTable.cellWidget(0, 1).setCurrentIndex(0)
+    heart.draw()
+    path = str(tmp_path / "scene.mrb")
+    assert scene.WriteToMRB(path)
+    scene.Clear(0)
+    heart.load("heart")
+    assert scene.ReadFromMRB(path, False)  # into what is there: ids are changed where they are taken
+    heart.settle()
+    complaints.clear()
+    results = [node for node in _volumes(scene) if node.GetAttribute("BMapDiffusion.request")]
+    heart.ui.resultSelector.setCurrentNode(results[-1])
+    heart.parameters.steps = 3
+    heart.settle()
+    heart.ui.restoreButton.click()
+    heart.settle()
+    assert heart.ui.stepsBox.value == 9
+    segmentation = heart.parameters.segmentation
+    assert segmentation is results[-1].GetNodeReference("BMapDiffusion.segmentation")
+    table = json.loads(heart.parameters.class_table)
+    assert table["segmentation"] == segmentation.GetID()
+
+    assert table["rows"][0][1] == ""
+
+
+def test_settings_of_a_model_that_is_gone_are_not_taken(heart: panels.Opened) -> None:
+    result = heart.draw()
+    request = json.loads(result.GetAttribute("BMapDiffusion.request")) | {"model": "lost"}
+    result.SetAttribute("BMapDiffusion.request", json.dumps(request))
+    before = texts(heart)
+    heart.ui.restoreButton.click()
+    assert heart.status == "The model lost is not on this computer."
+    assert texts(heart) == before
 
 
 def test_without_a_result_there_is_nothing_to_make_again(heart: panels.Opened) -> None:
@@ -333,3 +456,15 @@ def _nodes(scene: Any, kind: str) -> list[Any]:
 
 def _ids(scene: Any) -> set[str]:
     return {scene.GetNthNode(index).GetID() for index in range(scene.GetNumberOfNodes())}
+
+
+def _planned(opened: panels.Opened) -> Any:
+    from SlicerBMapDiffusionLib import planning
+
+    model = opened.panel.logic.shelf.models[opened.parameters.model]
+    return planning.frame_of(opened.parameters, model)
+
+
+def _volumes(scene: Any) -> list[Any]:
+    kind = "vtkMRMLScalarVolumeNode"
+    return [scene.GetNthNodeByClass(index, kind) for index in range(scene.GetNumberOfNodesByClass(kind))]

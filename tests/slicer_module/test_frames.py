@@ -48,6 +48,33 @@ def test_the_centre_lies_between_the_first_and_the_last_pixel():
     assert frame.centre == pytest.approx((frame.ras(0, 0, 0) + frame.ras(7, 4, 2)) / 2)
 
 
+def test_a_frame_moved_to_a_point_has_its_middle_there_and_is_not_turned():
+    moved = example().at_middle((1, 2, 3))
+    assert moved.centre == pytest.approx((1, 2, 3))
+    assert np.array_equal(moved.axes, example().axes)
+
+
+def test_a_frame_shows_what_lies_before_its_pixels_out_to_their_outer_edges():
+    frame = example()
+    for column, row in ((-0.49, -0.49), (7.49, 4.49), (3, 2)):
+        assert frame.shows(frame.ras(column, row, 40))
+    for column, row in ((-0.51, 2), (7.51, 2), (3, -0.51), (3, 4.51)):
+        assert not frame.shows(frame.ras(column, row, 1))
+
+
+@pytest.mark.parametrize("change", [1e-4, 1e-2])
+def test_frames_coincide_within_a_thousandth_of_a_millimetre(change):
+    frame = example()
+    assert frame.coincides(frame.at_middle(frame.ras(3.5, 2, 1) + np.array((0, change, 0)))) is (change < 1e-3)
+
+
+def test_frames_of_other_sizes_or_turned_about_their_middle_do_not_coincide():
+    frame = example()
+    turned = Frame(frame.ijk_to_ras @ np.diag((-1, -1, 1, 1)), 5, 8, 3).at_middle(frame.centre)
+    for other in (example(1), frame_from_axes(FACE, LATERAL, DEPTH, 6, 8, (0.5, 0.25), 3, 2.0), turned):
+        assert not frame.coincides(other)
+
+
 def test_a_frame_survives_json_exactly():
     frame = frame_from_axes((1 / 3, 2 / 7, 1e-17), (1, 2, 3), (-3, 1, 0.1), 5, 8, (0.1, 0.3), 3, 0.7)
     back = Frame.from_dict(json.loads(json.dumps(frame.to_dict())))

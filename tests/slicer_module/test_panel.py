@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import operator
 import re
 import shutil
 from pathlib import Path
@@ -14,8 +16,24 @@ import pytest
 pytest.importorskip("PySide6", reason="PySide6 is not installed here; `make test-slicer` runs these")
 
 from slicer_module import panels
+from slicer_module.file_server import Server
 
 UI = (panels.SOURCES / "Resources" / "UI" / "SlicerBMapDiffusion.ui").read_text(encoding="utf-8")
+
+
+def drawn_labels(opened: panels.Opened) -> set[int]:
+    """The labels in what Generate would draw now."""
+    from SlicerBMapDiffusionLib import planning
+
+    model = opened.panel.logic.shelf.models[opened.parameters.model]
+    return set(np.unique(planning.plan(opened.parameters, model, 0).labels).tolist())
+
+
+def in_view(opened: panels.Opened) -> None:
+    """Let the plane be that of the slice view, no image chosen."""
+    opened.parameters.frame_kind = type(opened.parameters.frame_kind).VIEW
+    opened.parameters.volume = None
+    opened.settle()
 
 
 def table_of(opened: panels.Opened) -> dict[str, str]:
@@ -35,6 +53,36 @@ def test_an_empty_scene_says_what_to_do_first(opened: panels.Opened) -> None:
 def test_a_loaded_phantom_is_ready_without_a_click(heart: panels.Opened) -> None:
     assert heart.ui.generateButton.enabled
     assert heart.status == ""
+
+
+def test_the_slices_of_the_only_image_are_the_planes_where_they_show_the_anatomy(heart: panels.Opened) -> None:
+    assert heart.ui.frameKindSelector.currentText == "The slices of the volume"
+    assert heart.parameters.volume.GetName() == "Heart phantom"
+    assert drawn_labels(heart) == {0, 1, 2, 3}
+
+
+def test_the_slice_is_the_one_through_the_middle_of_the_mapped_segments(opened: panels.Opened) -> None:
+    opened.load("thyroid")
+    assert opened.ui.sliceNumberBox.value >= 0
+    assert 1 in drawn_labels(opened)
+
+
+def test_an_image_that_shows_the_anatomy_too_deep_for_the_model_is_not_chosen(
+    opened: panels.Opened, scene: Any
+) -> None:
+    scene.StartState(scene.ImportState)
+    volume, _segmentation = opened.load("thyroid")
+    volume.SetOrigin(*np.add(volume.GetOrigin(), 300 * np.eye(3)[1]))
+    scene.EndState(scene.ImportState)
+    opened.settle()
+    assert opened.ui.frameKindSelector.currentText == "A slice view: probe at its top edge"
+    assert opened.parameters.volume is None
+
+
+def test_of_two_images_none_is_chosen(opened: panels.Opened, scene: Any) -> None:
+    scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "another")
+    opened.load("heart")
+    assert opened.parameters.volume is None
 
 
 def test_the_segments_are_guessed_and_the_cavity_is_drawn_over_the_wall(heart: panels.Opened) -> None:
@@ -292,9 +340,19 @@ def own_models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 def copied_bundle(opened: panels.Opened, folder: Path) -> Path:
+    """A bundle with small weights, which its card describes."""
     source = opened.panel.logic.shelf.models["thyroid_bmap_sdm"].folder
     shutil.copytree(source, folder, ignore=shutil.ignore_patterns("*.pt"))
+    weights, card = folder / "models" / "model.pt", folder / "models" / "model.json"
+    weights.write_bytes(b"weights")
+    described = json.loads(card.read_text(encoding="utf-8"))
+    card.write_text(json.dumps(described | {"weights_sha256": hashlib.sha256(b"weights").hexdigest()}), "utf-8")
     return folder
+
+
+def zipped(opened: panels.Opened, tmp_path: Path, name: str) -> Path:
+    copied_bundle(opened, tmp_path / "zipped" / name)
+    return Path(shutil.make_archive(str(tmp_path / "model"), "zip", tmp_path / "zipped"))
 
 
 def answer(text: str) -> None:
@@ -303,11 +361,17 @@ def answer(text: str) -> None:
     pythonqt.QFileDialog.answers = [text]
 
 
+def address(text: str) -> None:
+    from slicer_module import pythonqt
+
+    pythonqt.QInputDialog.answers = [text]
+
+
 def test_a_bundle_is_added_by_its_folder_and_remembered(
     opened: panels.Opened, tmp_path: Path, trust: list[str]
 ) -> None:
     answer(str(copied_bundle(opened, tmp_path / "my thyroid")))
-    opened.panel.add_model()
+    opened.panel.models.add()
     opened.settle()
     assert opened.parameters.model == "my thyroid"
     assert "trust" in trust[0]
@@ -319,33 +383,94 @@ def test_an_added_model_is_forgotten_and_its_folder_stays(
     opened: panels.Opened, tmp_path: Path, trust: list[str]
 ) -> None:
     answer(str(copied_bundle(opened, tmp_path / "my thyroid")))
-    opened.panel.add_model()
+    opened.panel.models.add()
     opened.settle()
-    assert opened.panel.remove_action.enabled
-    opened.panel.remove_model()
+    assert opened.panel.models.remove_action.enabled
+    opened.panel.models.remove()
     opened.settle()
     assert opened.parameters.model == "cardiac_bmap_sdm"
     assert "my thyroid" not in opened.panel.logic.shelf.models
     assert (tmp_path / "my thyroid" / "configs").is_dir()
-    assert not opened.panel.remove_action.enabled
+    assert not opened.panel.models.remove_action.enabled
 
 
 def test_a_model_is_installed_from_a_file_and_deleted(
     opened: panels.Opened, tmp_path: Path, trust: list[str], own_models: Path
 ) -> None:
-    copied_bundle(opened, tmp_path / "zipped" / "thyroid_new")
-    answer(shutil.make_archive(str(tmp_path / "model"), "zip", tmp_path / "zipped"))
-    opened.panel.install_model()
-    opened.settle()
+    answer(str(zipped(opened, tmp_path, "thyroid_new")))
+    opened.panel.models.install()
+    opened.until(lambda: not opened.panel.logic.busy)
     assert opened.parameters.model == "thyroid_new"
     folder = opened.panel.logic.shelf.models["thyroid_new"].folder
     assert folder.is_relative_to(own_models)
-    opened.panel.remove_model()
+    opened.panel.models.remove()
     assert not folder.exists()
+    assert list((own_models / "SlicerBMapDiffusion" / "Models").iterdir()) == []
+
+
+def test_a_model_is_downloaded_and_chosen(
+    opened: panels.Opened, tmp_path: Path, trust: list[str], own_models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    content = zipped(opened, tmp_path, "thyroid_new").read_bytes()
+    server = Server(content)
+    try:
+        address(f"{server.url}#sha256={hashlib.sha256(content).hexdigest()}")
+        opened.panel.models.download()
+        assert opened.panel.logic.busy
+        opened.until(lambda: not opened.panel.logic.busy)
+    finally:
+        server.stop()
+    assert opened.parameters.model == "thyroid_new"
+    assert "trust" in trust[0]
+    assert sorted(path.name for path in (own_models / "SlicerBMapDiffusion").rglob("*.zip*")) == []
+
+
+def test_a_download_is_cancelled_and_its_part_stays_to_go_on_from(
+    opened: panels.Opened, trust: list[str], own_models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    content = bytes(3_000_000)
+    server = Server(content)
+    server.stops_after = server.silent_after = 2_000_000
+    try:
+        address(f"{server.url}#sha256={hashlib.sha256(content).hexdigest()}")
+        opened.panel.models.download()
+        opened.until(lambda: "2 of 3 MB" in opened.status)
+        opened.ui.cancelButton.click()
+    finally:
+        server.stop()
+    assert opened.status == "Stopped; the scene is as it was."
+    assert [path.suffix for path in (own_models / "SlicerBMapDiffusion").rglob("*") if path.is_file()] == [".part"]
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("https://models.example/heart.zip", "must end in #sha256="),
+        ("https://models.example/heart.zip#sha256=123", "64 hexadecimal digits"),
+        ("ftp://models.example/heart.zip#sha256=" + 64 * "0", "must start with https://"),
+    ],
+)
+def test_an_address_that_cannot_be_checked_is_refused(
+    opened: panels.Opened, trust: list[str], given: str, words: str
+) -> None:
+    address(given)
+    opened.panel.models.download()
+    assert words in opened.status
+    assert not opened.panel.logic.busy
+
+
+def test_a_model_that_cannot_be_used_is_told_with_the_reason(opened: panels.Opened, own_models: Path) -> None:
+    (own_models / "SlicerBMapDiffusion" / "Models" / "old" / "configs").mkdir(parents=True)
+    opened.panel.logic.shelf.find()
+    opened.settle()
+    assert "&#9888; A model cannot be used" in opened.ui.modelLabel.text
+    assert "old is no bundle: it has no configs/inference.json" in opened.ui.modelLabel.toolTip
 
 
 def test_a_shipped_model_cannot_be_removed(opened: panels.Opened, trust: list[str]) -> None:
-    opened.panel.remove_model()
+    opened.panel.models.remove()
     assert trust == []
     assert len(opened.panel.logic.shelf.models) == 3
 
@@ -355,13 +480,13 @@ def test_who_does_not_trust_a_model_gets_none(opened: panels.Opened, tmp_path: P
 
     monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda text, **_: False)
     answer(str(copied_bundle(opened, tmp_path / "my thyroid")))
-    opened.panel.add_model()
+    opened.panel.models.add()
     assert "my thyroid" not in opened.panel.logic.shelf.models
 
 
 def test_a_second_model_of_the_same_name_is_refused(opened: panels.Opened, tmp_path: Path, trust: list[str]) -> None:
     answer(str(copied_bundle(opened, tmp_path / "thyroid_bmap_sdm")))
-    opened.panel.add_model()
+    opened.panel.models.add()
     assert opened.status == "There is a model named thyroid_bmap_sdm already; rename the folder."
 
 
@@ -369,17 +494,18 @@ def test_a_folder_that_is_no_bundle_is_refused_with_a_remedy(
     opened: panels.Opened, tmp_path: Path, trust: list[str]
 ) -> None:
     answer(str(tmp_path))
-    opened.panel.add_model()
+    opened.panel.models.add()
     assert "is no bundle" in opened.status
     assert "Choose the folder" in opened.status
 
 
-@pytest.mark.parametrize("action", ["add_model", "install_model", "find_beam"])
+@pytest.mark.parametrize("action", ["models.add", "models.install", "models.download", "find_beam"])
 def test_cancelling_a_file_dialog_changes_nothing(opened: panels.Opened, action: str, trust: list[str]) -> None:
     opened.parameters.beam_source = type(opened.parameters.beam_source).FILE
     answer("")
+    address("")
     before = opened.parameters.parameterNode.GetParameterNamesAsCommaSeparatedList(), opened.parameters.model
-    getattr(opened.panel, action)()
+    operator.attrgetter(action)(opened.panel)()
     assert (opened.parameters.parameterNode.GetParameterNamesAsCommaSeparatedList(), opened.parameters.model) == before
     assert trust == []
 
@@ -411,6 +537,7 @@ REASONS = {
 
 @pytest.mark.parametrize("kind", REASONS)
 def test_a_plane_without_its_node_says_which(heart: panels.Opened, kind: str) -> None:
+    in_view(heart)
     heart.parameters.frame_kind = type(heart.parameters.frame_kind)[kind]
     heart.settle()
     assert heart.ui.generateButton.toolTip == REASONS[kind]
@@ -426,12 +553,51 @@ def test_the_size_of_the_image_is_told_and_doubts_with_it(heart: panels.Opened) 
 
 
 def test_a_moved_view_moves_the_outline(heart: panels.Opened, scene: Any) -> None:
+    in_view(heart)
     before = np.array(_outline(scene).GetPolyData().GetBounds())
     heart.parameters.view.JumpSlice(0, 0, 12)
     heart.until(lambda: not np.allclose(before, _outline(scene).GetPolyData().GetBounds()))
     heart.ui.outlineBox.checked = False
     heart.settle()
     assert _outline(scene) is None
+
+
+def test_a_click_turns_the_view_to_where_the_anatomy_hangs_in_the_beam(heart: panels.Opened) -> None:
+    in_view(heart)
+    heart.parameters.view.JumpSlice(500, -300, 200)
+    heart.settle()
+    heart.ui.generateButton.click()
+    assert "press Go to the anatomy" in heart.status
+    heart.ui.anatomyButton.click()
+    heart.settle()
+    assert drawn_labels(heart) == {0, 1, 2, 3}
+    assert heart.status == ""
+
+
+def test_a_click_finds_the_slice_of_the_anatomy(opened: panels.Opened) -> None:
+    opened.load("thyroid")
+    found = opened.parameters.slice_number
+    opened.parameters.slice_number = 0
+    opened.settle()
+    opened.ui.anatomyButton.click()
+    assert opened.ui.sliceNumberBox.value == found
+
+
+def test_without_a_mapped_segment_there_is_nothing_to_go_to(heart: panels.Opened) -> None:
+    for row in range(3):
+        heart.ui.classTable.cellWidget(row, 1).setCurrentIndex(0)
+    heart.settle()
+    heart.ui.anatomyButton.click()
+    assert "say in the table which segment" in heart.status
+
+
+@pytest.mark.parametrize(("kind", "offered"), [("VIEW", True), ("SLICES", True), ("PROBE", False), ("MARKUP", False)])
+def test_only_planes_that_can_be_moved_offer_to_go_to_the_anatomy(
+    heart: panels.Opened, kind: str, offered: bool
+) -> None:
+    heart.parameters.frame_kind = type(heart.parameters.frame_kind)[kind]
+    heart.settle()
+    assert heart.shown("anatomyButton") is offered
 
 
 def test_leaving_the_module_takes_the_outline_away_and_coming_back_shows_it(heart: panels.Opened, scene: Any) -> None:
@@ -503,6 +669,7 @@ def test_the_beam_is_fitted_by_the_child_process(heart: panels.Opened, monkeypat
 
 
 def test_fitting_without_an_image_says_so(heart: panels.Opened) -> None:
+    in_view(heart)
     heart.parameters.beam_source = type(heart.parameters.beam_source).IMAGE
     heart.settle()
     heart.ui.beamButton.click()
@@ -577,6 +744,7 @@ def test_a_tick_frees_what_belongs_to_it(heart: panels.Opened, box: str, widget:
 
 
 def test_starting_from_an_image_asks_for_one(heart: panels.Opened) -> None:
+    in_view(heart)
     heart.ui.fromImageBox.checked = True
     heart.settle()
     assert heart.shown("volumeSelector")

@@ -251,3 +251,20 @@ def test_markups_that_give_no_plane_are_refused(module):
         module.frame_from_markup(slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsPlaneNode"), SIZE)
     with pytest.raises(ValueError, match="neither a line nor a plane"):
         module.frame_from_markup(slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsAngleNode"), SIZE)
+
+
+@pytest.mark.parametrize("left_handed", [False, True])
+def test_the_slice_through_a_point_is_the_nearest_one_and_the_ends_hold(module, left_handed):
+    matrix = phantom.grid(left_handed)
+    volume = under(phantom.add_volume(np.zeros((4, 5, 6), np.uint8), matrix), PARENT)
+    for index in range(4):
+        for beside in (-0.4, 0.4):
+            point = (PARENT @ matrix @ (9, -3, index + beside, 1))[:3]
+            assert module.slice_through(volume, point) == index
+    assert module.slice_through(volume, (PARENT @ matrix @ (0, 0, -7, 1))[:3]) == 0
+    assert module.slice_through(volume, (PARENT @ matrix @ (0, 0, 70, 1))[:3]) == 3
+
+
+def test_the_slices_of_a_volume_of_one_row_are_across_its_rows(module):
+    volume = phantom.add_volume(np.zeros((4, 1, 6), np.uint8), phantom.grid(False))
+    assert module.slice_through(volume, (phantom.grid(False) @ (2, 3, 1, 1))[:3]) == 0

@@ -65,6 +65,41 @@ def add_ball(centre: np.ndarray, radius: float, parent: np.ndarray | None = None
     return segmentation
 
 
+# where the anatomy lies
+
+
+@pytest.mark.parametrize("parent", [None, PARENT], ids=["in world", "under a transform"])
+def test_the_middle_of_segments_is_that_of_the_box_about_them(module, parent):
+    first, second = box(slice(1, 2), slice(0, 2)), box(slice(3, 5), slice(5, 6))
+    segmentation, identifiers = add_boxes(first, second, box(slice(0, 5), slice(0, 7)))
+    if parent is not None:
+        segmentation.SetAndObserveTransformNodeID(phantom.add_transform(parent).GetID())
+    to_world = np.eye(4) if parent is None else parent
+    # columns 0 to 5, rows 1 to 4 of pixels whose centres are whole numbers
+    assert module.middle_of(segmentation, identifiers[:2]) == pytest.approx((to_world @ (2.5, 2.5, 0, 1))[:3])
+    assert module.middle_of(segmentation, identifiers[1:2]) == pytest.approx((to_world @ (5, 3.5, 0, 1))[:3])
+
+
+def test_the_middle_of_one_of_several_segments_in_shared_voxels_is_its_own(module):
+    segmentation = phantom.add_segmentation()
+    for identifier, marker in zip(phantom.mapping_of(segmentation), MARKERS, strict=True):
+        far = np.linalg.norm(module.middle_of(segmentation, [identifier]) - phantom.in_world(marker))
+        assert far < 1.0
+
+
+def test_the_middle_of_a_closed_surface_is_its_own(module):
+    centre = np.array((3.0, -4.0, 5.0))
+    segmentation = add_ball(centre, 2.0, PARENT)
+    middle = module.middle_of(segmentation, phantom.mapping_of(segmentation))
+    assert middle == pytest.approx((PARENT @ (*centre, 1))[:3], abs=0.05)
+
+
+def test_segments_that_are_empty_have_no_middle(module):
+    segmentation, identifiers = add_boxes(np.zeros((1, 5, 7), np.uint8))
+    with pytest.raises(ValueError, match="are empty"):
+        module.middle_of(segmentation, identifiers)
+
+
 # labels
 
 
@@ -247,13 +282,13 @@ def test_labels_that_a_byte_cannot_hold_are_refused(module, label):
 
 def test_segments_outside_the_frame_are_refused(module):
     segmentation, (identifier,) = add_boxes(box(slice(0, 2), slice(0, 2)))
-    with pytest.raises(ValueError, match="No mapped segment meets the frame"):
+    with pytest.raises(ValueError, match="No mapped segment meets the image plane"):
         module.labels_in_frame(segmentation, {identifier: 1}, UNIT.moved(40))
 
 
 def test_a_surface_outside_the_frame_is_refused(module):
     segmentation = add_ball(FACE + 400.0, 2.0)
-    with pytest.raises(ValueError, match="No mapped segment meets the frame"):
+    with pytest.raises(ValueError, match="No mapped segment meets the image plane"):
         module.labels_in_frame(segmentation, phantom.mapping_of(segmentation), phantom.marker_frame())
 
 

@@ -104,6 +104,16 @@ def test_a_frame_taken_from_an_aimed_view_points_the_same_way(module, plane):
     assert module.frame_from_view(plane, SIZE).axes == pytest.approx(frame.axes, abs=1e-9)
 
 
+@pytest.mark.parametrize("size", [SIZE, SWEEP, FrameSize(20, 90, 0.5, 0.45)], ids=["single", "sweep", "wide"])
+def test_a_frame_hung_up_in_a_view_is_found_again_there(module, plane, size):
+    frame = phantom.marker_frame(size)
+    module.aim(plane, frame, hanging=True)
+    assert module.frame_from_view(plane, size).coincides(frame)
+    left_top, _right_top, right_bottom, _left_bottom = on_screen(plane, frame.corners((frame.count - 1) / 2))
+    assert left_top[0] > 0
+    assert (right_bottom < plane.GetDimensions()[:2]).all()
+
+
 # the outline
 
 

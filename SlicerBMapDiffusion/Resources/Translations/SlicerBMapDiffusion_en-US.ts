@@ -16,7 +16,7 @@
             <translation type="unfinished" />
         </message>
         <message>
-            <source>Add a model from a folder or file of this computer, or remove one.</source>
+            <source>Add a model from a folder or file of this computer or from the network, or remove one.</source>
             <translation type="unfinished" />
         </message>
         <message>
@@ -141,6 +141,14 @@
         </message>
         <message>
             <source>Choose a markup</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Moves the slice view, or the slice of the volume, to the middle of the segments that the table names.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Go to the anatomy</source>
             <translation type="unfinished" />
         </message>
         <message>
@@ -468,7 +476,7 @@
             <translation type="unfinished" />
         </message>
         <message>
-            <source>Sets model, segments, seed, steps, strengths and number of variants to what made this image. Plane and beam stay as they are.</source>
+            <source>Sets the whole panel to what made this image, its seed included, and turns the slice view back to it.</source>
             <translation type="unfinished" />
         </message>
         <message>
@@ -500,19 +508,7 @@
         </message>
     </context>
     <context>
-        <name>SlicerBMapDiffusionLib.logic</name>
-        <message>
-            <source>The segmentation or image has changed since: the new image will differ.</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
-            <source>{name} was deleted while its image was drawn, so that drawing stopped.</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
-            <source>Choose the loaded image first (2. Image plane).</source>
-            <translation type="unfinished" />
-        </message>
+        <name>SlicerBMapDiffusionLib.beam_finding</name>
         <message>
             <source>Choose the loaded image that the file belongs to (2. Image plane).</source>
             <translation type="unfinished" />
@@ -522,15 +518,45 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>The file holds no mask of SlicerUltrasound; save it there with Anonymize Ultrasound.</source>
+            <translation type="unfinished" />
+        </message>
+    </context>
+    <context>
+        <name>SlicerBMapDiffusionLib.errands</name>
+        <message>
+            <source>Choose the loaded image first (2. Image plane).</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Looking for the beam ...</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Installing the model ...</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Downloading the model: {done:.0f} of {total:.0f} MB</source>
+            <translation type="unfinished" />
+        </message>
+    </context>
+    <context>
+        <name>SlicerBMapDiffusionLib.logic</name>
+        <message>
+            <source>The segmentation or image has changed since: the new image will differ.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The plane has moved since: Make again draws the image where it was.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{name} was deleted while its image was drawn, so that drawing stopped.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
             <source>Choose an image that this module made.</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
-            <source>The segmentation that this image was made from is no longer in the scene.</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
-            <source>The image that this one started from is no longer in the scene.</source>
             <translation type="unfinished" />
         </message>
         <message>
@@ -543,10 +569,6 @@
         </message>
         <message>
             <source>{input} synthetic</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
-            <source>Looking for the beam ...</source>
             <translation type="unfinished" />
         </message>
         <message>
@@ -569,8 +591,112 @@
             <source>Image {image} of {images}, step {step} of {steps}</source>
             <translation type="unfinished" />
         </message>
+    </context>
+    <context>
+        <name>SlicerBMapDiffusionLib.model_menu</name>
         <message>
-            <source>The file holds no mask of SlicerUltrasound; save it there with Anonymize Ultrasound.</source>
+            <source>Add the folder of a model...</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Install a model from a file (.zip)...</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Download a model...</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Remove this model</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Folder of a model</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Model to install</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Models (*.zip)</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Address of the model, https://.../model.zip#sha256=...:</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Download a model</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Remove the model {title}?</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>A model can hold Python code, which runs when images are drawn.
+
+Add {path} only if you trust its source.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>B-Map Diffusion</source>
+            <translation type="unfinished" />
+        </message>
+    </context>
+    <context>
+        <name>SlicerBMapDiffusionLib.panel_view</name>
+        <message>
+            <source>No model was found. Add the folder of a bundle.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Licence:</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>A model cannot be used: rest here.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{width:.0f} mm wide, {depth:.0f} mm deep; {columns} x {rows} pixels of {column:.2f} x {row:.2f} mm.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Fit</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Choose file...</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Choose an image that this module made.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{model}; seed {seed}, {steps} steps, B-map {db} dB.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Draw the synthetic ultrasound image.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Something went wrong.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Labels: {labels}. Full terms: {file}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>none</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Its training images do not say how large their pixels are; a typical size is taken.</source>
             <translation type="unfinished" />
         </message>
     </context>
@@ -668,6 +794,10 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>Choose a segmentation, and say in the table which segment is which structure.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
             <source>Choose a model.</source>
             <translation type="unfinished" />
         </message>
@@ -685,6 +815,14 @@
         </message>
         <message>
             <source>Choose the loaded image to start from, or untick it under Advanced.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The segmentation that this image was made from is no longer in the scene.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The image that this one started from is no longer in the scene.</source>
             <translation type="unfinished" />
         </message>
     </context>
@@ -812,7 +950,7 @@
             <translation type="unfinished" />
         </message>
         <message>
-            <source>No mapped segment meets the frame; move the frame, or turn the slice view, to where they are.</source>
+            <source>No mapped segment meets the image plane: press Go to the anatomy, or move the plane to where they are.</source>
             <translation type="unfinished" />
         </message>
     </context>
@@ -870,18 +1008,6 @@
     <context>
         <name>SlicerBMapDiffusionLib.widget</name>
         <message>
-            <source>Add the folder of a model...</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
-            <source>Install a model from a file (.zip)...</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
-            <source>Remove this model</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
             <source>File of SlicerUltrasound</source>
             <translation type="unfinished" />
         </message>
@@ -890,41 +1016,7 @@
             <translation type="unfinished" />
         </message>
         <message>
-            <source>Folder of a model</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
-            <source>Model to install</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
-            <source>Models (*.zip)</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
-            <source>Remove the model {title}?</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
-            <source>A model can hold Python code, which runs when images are drawn.
-
-Add {path} only if you trust its source.</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
-            <source>B-Map Diffusion</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
             <source>The command is on the clipboard: paste it into a terminal.</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
-            <source>These Python packages are missing and will be installed into Slicer:
-
-{packages}
-
-This takes some minutes and happens once.</source>
             <translation type="unfinished" />
         </message>
         <message>
@@ -936,51 +1028,19 @@ This takes some minutes and happens once.</source>
             <translation type="unfinished" />
         </message>
         <message>
-            <source>No model was found. Add the folder of a bundle.</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
-            <source>Licence:</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
-            <source>Labels: {labels}. Full terms: {file}</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
-            <source>none</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
-            <source>{width:.0f} mm wide, {depth:.0f} mm deep; {columns} x {rows} pixels of {column:.2f} x {row:.2f} mm.</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
-            <source>Fit</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
-            <source>Choose file...</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
-            <source>Choose an image that this module made.</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
-            <source>{model}; seed {seed}, {steps} steps, B-map {db} dB.</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
-            <source>Draw the synthetic ultrasound image.</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
             <source>Python packages are missing; Generate will offer to install them.</source>
             <translation type="unfinished" />
         </message>
         <message>
-            <source>Something went wrong.</source>
+            <source>These Python packages are missing and will be installed into Slicer:
+
+{packages}
+
+This takes some minutes and happens once.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>B-Map Diffusion</source>
             <translation type="unfinished" />
         </message>
     </context>
