@@ -181,18 +181,6 @@ class Logic:
         elif parameters.frame_kind is FrameKind.VIEW:
             scene.aim(parameters.view, frame.at_middle(middle), hanging=True)
 
-    def outline(self, parameters: Any) -> None:
-        """Show the beam in the slice views, or hide it where it is not wanted or not known."""
-        model = self.shelf.models.get(parameters.model)
-        if model is None or not parameters.show_outline:
-            scene.hide_outline()
-            return
-        try:
-            frame = planning.frame_of(parameters, model)
-            scene.show_outline(frame, planning.beam_of(parameters, model, frame.size))
-        except ValueError:
-            scene.hide_outline()
-
     # What happens inside
 
     def _request_of(self, node: Any) -> Request:

@@ -11,7 +11,8 @@ import vtk
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
-from SlicerBMapDiffusionLib import beam_finding, defaults, install, planning, scene
+from SlicerBMapDiffusionLib import beam_finding, defaults, install, planning
+from SlicerBMapDiffusionLib.beam_display import BeamDisplay
 from SlicerBMapDiffusionLib.beams import BeamSettings
 from SlicerBMapDiffusionLib.bundles import Model
 from SlicerBMapDiffusionLib.class_table import ClassTable
@@ -56,6 +57,7 @@ class Panel(VTKObservationMixin):
         self.logic = Logic(self, python)
         self.run = RunBox(self.ui)
         self.segments = SegmentTable(self.ui.classTable, self._table_changed)
+        self.beam = BeamDisplay(self._beam_pulled)
         self.view = PanelView(self.ui, self.root, self.segments, self.logic.shelf, self.run)
         self._fill_selectors()
         self._connect_buttons()
@@ -92,7 +94,7 @@ class Panel(VTKObservationMixin):
     def exit(self) -> None:
         """The module is left: the outline goes, jobs go on."""
         self._entered = False
-        scene.hide_outline()
+        self.beam.hide()
 
     def cleanup(self) -> None:
         """The module is unloaded or reloaded: nothing is left running, nor in the views."""
@@ -208,6 +210,10 @@ class Panel(VTKObservationMixin):
     def _chosen_model(self) -> Model | None:
         return self.logic.shelf.models.get(self.parameters.model)
 
+    def _beam_pulled(self, beam: BeamSettings) -> None:
+        if self.parameters is not None:
+            planning.write_settings(self.parameters, beam)
+
     def _keep_seed(self, seed: int) -> None:
         self.parameters.seed = seed
 
@@ -282,7 +288,7 @@ class Panel(VTKObservationMixin):
             self._watch.nodes((parameters.segmentation, parameters.view, parameters.probe, parameters.markup))
         finally:
             self._refreshing = False
-        self.logic.outline(parameters)
+        self.beam.show(parameters, self._chosen_model())
 
     def _list_models(self) -> None:
         self._refreshing, before = True, self._refreshing

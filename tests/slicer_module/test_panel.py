@@ -639,6 +639,71 @@ def test_a_beam_shows_the_numbers_that_it_has(heart: panels.Opened, kind: str, r
     assert heart.ui.beamDepthSlider.enabled
 
 
+def manual(opened: panels.Opened) -> Any:
+    """Set the beam by hand; the node that holds its handles."""
+    opened.parameters.beam_source = type(opened.parameters.beam_source).MANUAL
+    opened.settle()
+    return _handles(opened.application.scene)
+
+
+def test_a_beam_that_is_set_by_hand_has_handles_in_its_plane(heart: panels.Opened, scene: Any) -> None:
+    assert _handles(scene) is None
+    node = manual(heart)
+    assert node.GetNumberOfControlPoints() == 3
+    bounds = np.array(_outline(scene).GetPolyData().GetBounds()).reshape(3, 2)
+    for index in range(3):
+        place = np.array(node.GetNthControlPointPositionWorld(index))
+        assert (bounds[:, 0] - 0.1 <= place).all()
+        assert (place <= bounds[:, 1] + 0.1).all()
+    heart.parameters.beam_source = type(heart.parameters.beam_source).MODEL
+    heart.settle()
+    assert _handles(scene) is None
+
+
+def test_pulling_the_far_end_changes_the_numbers_and_the_outline(heart: panels.Opened, scene: Any) -> None:
+    node = manual(heart)
+    depth = heart.ui.beamDepthSlider.value
+    before = np.array(_outline(scene).GetPolyData().GetBounds())
+    face, end = (np.array(node.GetNthControlPointPositionWorld(index)) for index in (0, 1))
+    node.SetNthControlPointPositionWorld(1, *(face + 0.5 * (end - face)))
+    heart.settle()
+    assert heart.ui.beamDepthSlider.value == pytest.approx(depth / 2, abs=0.01)
+    assert heart.ui.beamSteeringSlider.value == pytest.approx(0, abs=1e-6)
+    assert not np.allclose(before, _outline(scene).GetPolyData().GetBounds())
+
+
+def test_pulling_the_face_takes_the_other_handles_along(heart: panels.Opened) -> None:
+    node = manual(heart)
+    places = [np.array(node.GetNthControlPointPositionWorld(index)) for index in range(3)]
+    shift = 0.1 * (places[1] - places[0])
+    node.SetNthControlPointPositionWorld(0, *(places[0] + shift))
+    heart.settle()
+    for index, place in enumerate(places):
+        assert node.GetNthControlPointPositionWorld(index) == pytest.approx(place + shift, abs=1e-3)
+
+
+def test_a_slider_moves_the_handles(heart: panels.Opened) -> None:
+    node = manual(heart)
+    before = np.array(node.GetNthControlPointPositionWorld(2))
+    heart.ui.beamAngleSlider.value = 20.0
+    heart.settle()
+    after = np.array(node.GetNthControlPointPositionWorld(2))
+    assert np.linalg.norm(after - before) > 5
+    assert heart.ui.beamAngleSlider.value == 20.0
+
+
+def test_handles_are_not_saved_nor_left_behind(heart: panels.Opened, scene: Any, tmp_path: Path) -> None:
+    assert not manual(heart).GetSaveWithScene()
+    assert not heart.ui.markupSelector.count > 1
+    heart.widget.exit()
+    assert _handles(scene) is None
+    heart.widget.enter()
+    assert _handles(scene) is not None
+    scene.Clear(0)
+    heart.settle()
+    assert _handles(scene) is None
+
+
 def test_a_beam_of_another_probe_than_the_model_s_is_refused(heart: panels.Opened) -> None:
     heart.parameters.beam_source = type(heart.parameters.beam_source).MANUAL
     heart.parameters.beam_kind = type(heart.parameters.beam_kind).LINEAR
@@ -792,6 +857,11 @@ def _outline(scene: Any) -> Any:
     return next(
         (node for node in _nodes(scene, "vtkMRMLModelNode") if node.GetAttribute("BMapDiffusion.outline")), None
     )
+
+
+def _handles(scene: Any) -> Any:
+    nodes = _nodes(scene, "vtkMRMLMarkupsFiducialNode")
+    return next((node for node in nodes if node.GetAttribute("BMapDiffusion.handles")), None)
 
 
 def _nodes_named(name: str) -> Any:
