@@ -10,7 +10,7 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
-from SlicerBMapDiffusionLib import install, planning, sample_data, scene
+from SlicerBMapDiffusionLib import packages, planning, sample_data, scene
 from SlicerBMapDiffusionLib.class_table import ClassTable
 from SlicerBMapDiffusionLib.logic import Logic
 from SlicerBMapDiffusionLib.parameters import FrameKind, Parameters
@@ -82,7 +82,7 @@ def run(test: Any, parameter_node: Any, python: str | None = None, name: str = "
     guess_table(parameters, model)
     test.assertIsNone(planning.reason_not_ready(parameters, model))
     test.assertEqual(int(planning.plan(parameters, model, 7).labels.max()), len(model.classes))
-    if logic.uses_own_python and install.missing():
+    if logic.uses_own_python and packages.missing():
         test.delayDisplay(_("Python packages are missing: the test ends before an image is drawn."))
         return None
     logic.generate(parameters)

@@ -10,7 +10,7 @@ import vtk
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
-from SlicerBMapDiffusionLib import install, planning, scene
+from SlicerBMapDiffusionLib import install, packages, planning, scene
 from SlicerBMapDiffusionLib.beams import BeamSettings
 from SlicerBMapDiffusionLib.bundles import Model
 from SlicerBMapDiffusionLib.class_table import ClassTable
@@ -485,7 +485,7 @@ class Panel(VTKObservationMixin):
         """Not at every change in the scene: reading what is installed takes longer than a slider should wait."""
         text, missing = _("Python packages are missing; Generate will offer to install them."), []
         try:
-            missing = install.missing() if self.logic.uses_own_python else []
+            missing = packages.missing() if self.logic.uses_own_python else []
         except install.InstallError as error:
             text, missing = str(error), [str(error)]
         self.ui.installLabel.setVisible(bool(missing))

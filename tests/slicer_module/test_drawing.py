@@ -257,12 +257,12 @@ def test_the_command_makes_the_image_of_the_last_seed(heart: panels.Opened) -> N
 @pytest.fixture
 def own_python(heart: panels.Opened, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The panel as if it ran Slicer's own Python; what was asked and what is missing."""
-    from SlicerBMapDiffusionLib import install
+    from SlicerBMapDiffusionLib import install, packages
 
     state: dict[str, Any] = {"missing": ["PyTorch>=2.4 (large: some GB)", "monai>=1.5"], "asked": [], "answer": True}
     worker, heart.panel.logic._python = heart.panel.logic._python, None
     monkeypatch.setattr(install, "python_executable", lambda: worker)
-    monkeypatch.setattr(install, "missing", lambda: state["missing"])
+    monkeypatch.setattr(packages, "missing", lambda: state["missing"])
 
     def ensure(ask: Any) -> None:
         if state["missing"] and not ask("\n".join(state["missing"])):
@@ -294,12 +294,12 @@ def test_missing_packages_are_told_before_anything_is_pressed(heart: panels.Open
 def test_a_checkout_without_a_wheel_opens_and_says_what_is_missing(
     heart: panels.Opened, own_python: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from SlicerBMapDiffusionLib import install
+    from SlicerBMapDiffusionLib import packages
 
     def missing() -> list[str]:
-        raise install.InstallError("This copy of the extension has no wheel; run 'make wheel' in the checkout.")
+        raise packages.InstallError("This copy of the extension has no wheel; run 'make wheel' in the checkout.")
 
-    monkeypatch.setattr(install, "missing", missing)
+    monkeypatch.setattr(packages, "missing", missing)
     heart.widget.enter()
     assert heart.shown("installLabel")
     assert heart.ui.installLabel.text == "This copy of the extension has no wheel; run 'make wheel' in the checkout."

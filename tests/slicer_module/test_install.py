@@ -1,14 +1,12 @@
-"""What an installation does, on stand-ins for Slicer's pip and for its PyTorch extension, and pip itself once."""
+"""What an installation does, on stand-ins for Slicer's pip and for its PyTorch extension."""
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import subprocess
 import sys
 import threading
-import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -16,7 +14,7 @@ from types import ModuleType
 import pytest
 from packaging.requirements import Requirement
 
-from SlicerBMapDiffusionLib import install
+from SlicerBMapDiffusionLib import install, packages
 from SlicerBMapDiffusionLib.install import InstallDeclined, InstallError
 
 SLICER = {"numpy": "2.0.2", "SimpleITK": "2.5.0", "requests": "2.32.5", "pillow": "12.0.0", "pydicom": "3.0.1"}
@@ -84,19 +82,6 @@ def module(name: str, **contents: object) -> ModuleType:
     return made
 
 
-def wheel(path: Path, code: str = "1", name: str = "monai_bmaps", version: str = "0.1.0", requires: str = "") -> Path:
-    """A wheel of one module, which pip accepts."""
-    made, info = path / f"{name}-{version}-py3-none-any.whl", f"{name}-{version}.dist-info"
-    path.mkdir(exist_ok=True)
-    record = f"{name}/__init__.py,sha256={code},1\n{info}/RECORD,,\n{info}/METADATA,,\n{info}/WHEEL,,\n"
-    with zipfile.ZipFile(made, "w") as archive:
-        archive.writestr(f"{name}/__init__.py", code)
-        archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{requires}")
-        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        archive.writestr(f"{info}/RECORD", record)
-    return made
-
-
 @pytest.fixture(params=["5.10", "5.12"])
 def slicer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Slicer:
     """Slicer without and with ``slicer.packaging``, with the PyTorch extension and a wheel, nothing else installed."""
@@ -107,9 +92,9 @@ def slicer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.setitem(sys.modules, "slicer.util", util)
     monkeypatch.setitem(sys.modules, "slicer.packaging", packaging)
     monkeypatch.setitem(sys.modules, "PyTorchUtils", module("PyTorchUtils", PyTorchUtilsLogic=logic))
-    monkeypatch.setattr(install, "_version", made.installed.get)
-    ours = wheel(tmp_path)
-    monkeypatch.setattr(install, "_wheel_to_install", lambda: None if "monai-bmaps" in made.installed else ours)
+    monkeypatch.setattr(packages, "_version", made.installed.get)
+    ours = tmp_path / "monai_bmaps-0.1.0-py3-none-any.whl"
+    monkeypatch.setattr(packages, "_wheel_to_install", lambda: None if "monai-bmaps" in made.installed else ours)
     monkeypatch.setattr(install, "verify", lambda python: made.calls.append("verify"))
     monkeypatch.delenv("PIP_CONSTRAINT", raising=False)
     return made
@@ -135,7 +120,7 @@ def test_a_fresh_slicer_gets_torch_then_the_rest_then_our_wheel_and_is_verified(
         "monai_bmaps-0.1.0",
     ]
     assert slicer.arguments[1][:2] == ["--no-deps", "--no-index"]
-    assert install.missing() == []
+    assert packages.missing() == []
 
 
 def test_the_newer_pip_is_used_where_slicer_has_it(slicer: Slicer, request: pytest.FixtureRequest) -> None:
@@ -209,7 +194,7 @@ def test_with_torch_there_the_extension_is_not_needed(slicer: Slicer, monkeypatc
 
 def test_an_old_torch_is_replaced(slicer: Slicer) -> None:
     slicer.installed |= READY | {"torch": "2.3.1+cpu"}
-    assert install.missing() == ["PyTorch>=2.4 (large: some GB)"]
+    assert packages.missing() == ["PyTorch>=2.4 (large: some GB)"]
     install.ensure(agree)
     assert slicer.calls == ["installTorch", "verify"]
     assert "torch" not in slicer.constraints[0]
@@ -243,60 +228,6 @@ def test_pip_never_runs_beside_the_main_thread(slicer: Slicer) -> None:
     thread.join()
     assert "main thread only" in str(raised[0])
     assert slicer.calls == []
-
-
-@pytest.mark.parametrize(
-    ("version", "bounds", "fits"),
-    [
-        ("2.4", ">=2.4", True),
-        ("2.4.0+cu124", ">=2.4.0.0", True),
-        ("2.10.0", ">=2.4", True),
-        ("2.3.9", ">=2.4", False),
-        ("1.6.0rc1", ">=1.5,<2", True),
-        ("2.0", ">=1.5,<2", False),
-        ("0.1.0", "", True),
-        ("unknown", ">=0.1", False),
-    ],
-)
-def test_versions_compare_as_numbers(version: str, bounds: str, fits: bool) -> None:
-    assert install._fits(version, bounds) is fits
-
-
-def test_a_requirement_of_another_form_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "requirements.txt").write_text("# comment\n\nmonai[all]~=1.5\n")
-    with pytest.raises(ValueError, match=r"name>=version.*monai\[all\]"):
-        install.plan(tmp_path / "requirements.txt")
-
-
-# our own wheel
-
-
-def test_our_wheel_is_installed_unless_the_same_code_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shipped = wheel(tmp_path / "wheels", code="new")
-    there: dict[str, str] = {}
-
-    class Distribution:
-        def read_text(self, name: str) -> str | None:
-            return there.get(name)
-
-    monkeypatch.setattr("SlicerBMapDiffusionLib.places.wheel", lambda: shipped)
-    monkeypatch.setattr(importlib.metadata, "distribution", lambda name: Distribution())
-    there["RECORD"] = "monai_bmaps/__init__.py,sha256=old,1\n"
-    assert install._wheel_to_install() == shipped
-    there["RECORD"] = "monai_bmaps/__init__.py,sha256=new,1\nmonai_bmaps/__pycache__/__init__.cpython-312.pyc,,\n"
-    assert install._wheel_to_install() is None
-    there.update({"RECORD": "__editable__.pth,,\n", "direct_url.json": '{"dir_info": {"editable": true}, "url": ""}'})
-    assert install._wheel_to_install() is None
-
-
-def test_without_a_wheel_and_without_the_package_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    def absent(name: str) -> None:
-        raise importlib.metadata.PackageNotFoundError(name)
-
-    monkeypatch.setattr("SlicerBMapDiffusionLib.places.wheel", lambda: None)
-    monkeypatch.setattr(importlib.metadata, "distribution", absent)
-    with pytest.raises(InstallError, match=r"Extensions Manager, or run 'make wheel'"):
-        install.plan()
 
 
 # the worker's Python
@@ -335,33 +266,3 @@ def test_the_workers_python_is_slicers(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(sys, "executable", "/opt/Slicer/bin/SlicerApp-real")
     with pytest.raises(InstallError, match="PythonSlicer was not found"):
         install.python_executable()
-
-
-# pip itself
-
-
-@pytest.fixture
-def pip(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Pip without a network, told what to install but not to do it."""
-    links = tmp_path / "links"
-    wheel(links, name="numpy", version="99.0")
-    wheel(links, name="greedy", version="1.0", requires="Requires-Dist: numpy>=99\n")
-    command = [sys.executable, "-m", "pip", "install", "--dry-run", "--no-index", "--find-links", links]
-
-    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
-        return subprocess.run([*command, *arguments], capture_output=True, text=True, check=False, env=environment)
-
-    return run
-
-
-def test_our_constraints_make_pip_fail_rather_than_replace_numpy(
-    pip: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
-) -> None:
-    file = tmp_path / "constraints.txt"
-    file.write_text(install.constraints_text())
-    assert f"numpy=={importlib.metadata.version('numpy')}\n" in file.read_text()
-    free, held = pip("greedy"), pip("--constraint", file.as_uri(), "greedy")
-    assert "numpy-99.0" in free.stdout
-    assert held.returncode
-    assert "conflicting dependencies" in held.stderr
