@@ -22,10 +22,7 @@ from types import ModuleType
 from SlicerBMapDiffusionLib import packages
 from SlicerBMapDiffusionLib.packages import InstallError
 
-__all__ = ["InstallDeclined", "InstallError", "ensure", "python_executable", "verify"]
-
-VERIFIED = ("torch", "monai.bundle", "ignite.engine", "fire", "nibabel", "PIL", "einops", "monai_bmaps.handlers")
-"""Modules that must import in the worker's Python."""
+__all__ = ["InstallDeclined", "InstallError", "ensure", "python_executable"]
 
 _REQUESTER = "B-Map Diffusion"
 
@@ -34,61 +31,33 @@ class InstallDeclined(InstallError):  # noqa: N818 - the user's wish, no error
     """The user said no; nothing was changed."""
 
 
-def ensure(ask: Callable[[str], bool]) -> None:
-    """Install what is missing, after one question, and check in the worker's Python that it imports.
+def ensure(ask: Callable[[str], bool]) -> bool:
+    """Install what is missing, after one question.
 
     Args:
         ask: shows what would be installed, one package a line, and says whether the user agrees. Not called where
             nothing is missing.
 
+    Returns:
+        Whether anything was installed: then check that it works (:mod:`~SlicerBMapDiffusionLib.verification`).
+
     Raises:
         InstallDeclined: the user said no.
-        InstallError: no PyTorch extension, no network, a conflict with Slicer's packages, or packages that do not work.
+        InstallError: no PyTorch extension, no network, or a conflict with Slicer's packages.
         RuntimeError: not on the main thread, where pip would crash Slicer.
     """
     if threading.current_thread() is not threading.main_thread():
         raise RuntimeError("packages are installed on the main thread only: Slicer crashes otherwise; use a QTimer")
     todo = packages.plan()
     if not todo:
-        return
+        return False
     if todo.torch:
         _pytorch_extension()  # ask for nothing that cannot be done
     if not ask("\n".join(todo.names())):
         raise InstallDeclined("The Python packages were not installed: without them no image can be generated.")
     with getattr(_util(), "WaitCursor", nullcontext)():
         _install(todo)
-        verify(python_executable())
-
-
-def verify(python: str, modules: Sequence[str] = VERIFIED, timeout_s: float = 300.0) -> None:
-    """Import everything in a process of its own, as the worker will.
-
-    The time-out is generous: a first import after an installation compiles, and virus scanners read along.
-
-    Raises:
-        InstallError: with the last line of what Python said.
-    """
-    code = "import importlib\n" + "".join(f"importlib.import_module({name!r})\n" for name in modules)
-    try:
-        done = subprocess.run(
-            [python, "-c", code],
-            capture_output=True,
-            check=False,
-            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
-            errors="replace",
-            text=True,
-            timeout=timeout_s,
-        )
-    except subprocess.TimeoutExpired:
-        raise InstallError(f"Python did not import the packages within {timeout_s:.0f} s; try again.") from None
-    except OSError as error:
-        raise InstallError(f"{python} cannot be started ({error.strerror}); reinstall Slicer.") from error
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        raise InstallError(
-            f"The packages are installed but do not work: {last}. Restart Slicer and try again; if it stays so, "
-            "uninstall PyTorch in the module 'PyTorch Utils' and install again."
-        )
+    return True
 
 
 def python_executable() -> str:

@@ -17,10 +17,11 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from SlicerBMapDiffusionLib import bundles, install, planning, scene
+from SlicerBMapDiffusionLib import bundles, install, places, planning, scene, verification
 from SlicerBMapDiffusionLib.beams import BeamSettings, carried, from_slicer_ultrasound
 from SlicerBMapDiffusionLib.class_table import ClassTable
 from SlicerBMapDiffusionLib.fitting import Kind, write_fit
+from SlicerBMapDiffusionLib.hints import hint
 from SlicerBMapDiffusionLib.job import Job, Message, Request, new_job_folder, write_job
 from SlicerBMapDiffusionLib.parameters import OutputKind
 from SlicerBMapDiffusionLib.planning import Plan
@@ -160,6 +161,11 @@ class Logic:
         if not self.busy:
             self._timer.stop()
 
+    def check_packages(self) -> None:
+        """Queue an import of all packages, after an installation; if it fails, what waits behind it is cancelled."""
+        command, folder = verification.command(self.python), places.resources_folder()
+        self._add(self._process(command, folder, explain=verification.explained), self._heard_of_check, self._checked)
+
     # The beam
 
     def fit_beam(self, parameters: Any) -> None:
@@ -237,9 +243,9 @@ class Logic:
         self.last_seed = plan.request.seed
         self._add(process, lambda _p, said: self._heard(drawing, said), lambda _p: self._ended(drawing))
 
-    def _process(self, command: list[str], folder: Path, check: Any) -> JobProcess:
+    def _process(self, command: list[str], folder: Path, check: Any = None, explain: Any = hint) -> JobProcess:
         environment = worker_environment(slicer.util.startupEnvironment())
-        return JobProcess(command, folder, environment, check=check)
+        return JobProcess(command, folder, environment, check=check, explain=explain)
 
     def _add(self, process: JobProcess, on_output: Any, on_end: Any) -> None:
         self.queue.add(process, on_output, on_end)
@@ -293,6 +299,19 @@ class Logic:
         if plan.view is not None:
             scene.aim(plan.view, plan.frame)
         return node
+
+    def _heard_of_check(self, _process: JobProcess, said: Message | str) -> None:
+        if isinstance(said, Message):
+            self.listener.on_progress(None, _("Checking the packages ..."))
+
+    def _checked(self, process: JobProcess) -> None:
+        if process.state == "cancelled":
+            self.listener.on_cancelled()
+        elif process.state != "done":
+            self.queue.cancel_all()
+            self.listener.on_failed(process.failure or "", "\n".join(process.tail))
+        elif not self.busy:
+            self.listener.on_progress(1.0, _("The packages are installed and work."))
 
     def _heard_of_fit(self, _process: JobProcess, said: Message | str) -> None:
         if isinstance(said, Message):

@@ -256,8 +256,8 @@ class Panel(VTKObservationMixin):
         """Run what a button asks for; what cannot be done is said under it, and nothing else happens."""
         self.run.forget()
         try:
-            if packages and self.logic.uses_own_python:
-                install.ensure(self._agreed)
+            if packages and self.logic.uses_own_python and install.ensure(self._agreed):
+                self.logic.check_packages()
             action()
         except install.InstallDeclined as declined:
             self.run.say(str(declined))

@@ -83,6 +83,13 @@ def test_the_beam_of_the_phantom_s_image_is_found(opened: panels.Opened) -> None
     assert opened.ui.generateButton.enabled
 
 
+def test_the_worker_s_packages_pass_the_check_that_follows_an_installation(opened: panels.Opened) -> None:
+    opened.load("heart")
+    opened.panel.logic.check_packages()
+    opened.until(lambda: not opened.panel.logic.busy, _PATIENCE_S)
+    assert opened.status == "The packages are installed and work."
+
+
 def test_without_packages_the_self_test_ends_before_the_drawing(
     opened: panels.Opened, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

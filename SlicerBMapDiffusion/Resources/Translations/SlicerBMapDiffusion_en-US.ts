@@ -546,6 +546,14 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>Checking the packages ...</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The packages are installed and work.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
             <source>Looking for the beam ...</source>
             <translation type="unfinished" />
         </message>
