@@ -22,12 +22,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from SlicerBMapDiffusionLib.hints import hint
-from SlicerBMapDiffusionLib.messages import Message, parse_line
+from SlicerBMapDiffusionLib.messages import Message
 from SlicerBMapDiffusionLib.png import write_png
 from SlicerBMapDiffusionLib.request import Request
 
-__all__ = ["Job", "Message", "Request", "Result", "hint", "new_job_folder", "parse_line", "write_job"]
+__all__ = ["Job", "Message", "Request", "Result", "new_job_folder", "write_job"]
 
 Frames = NDArray[np.uint8]
 

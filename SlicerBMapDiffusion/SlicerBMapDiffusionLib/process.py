@@ -282,8 +282,6 @@ class JobQueue:
         while self._entries:
             self._leave(self._entries[0])
 
-    on_exit = cancel_all
-
     def _leave(self, entry: _Entry) -> None:
         """Take it out before anybody is told: who hears of it may cancel the rest, and whatever they do, it goes on."""
         self._entries.remove(entry)

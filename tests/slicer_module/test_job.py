@@ -16,7 +16,8 @@ import pytest
 from SlicerBMapDiffusionLib import job as job_module
 from SlicerBMapDiffusionLib.fitting import write_fit
 from SlicerBMapDiffusionLib.hints import hint
-from SlicerBMapDiffusionLib.job import Job, Request, new_job_folder, parse_line, write_job
+from SlicerBMapDiffusionLib.job import Job, Request, new_job_folder, write_job
+from SlicerBMapDiffusionLib.messages import parse_line
 from SlicerBMapDiffusionLib.png import write_png
 
 SHAPE = (2, 5, 7)

@@ -349,12 +349,12 @@ def test_cancelling_the_one_that_runs_starts_the_next(tmp_path: Path) -> None:
     assert (first.state, second.state) == ("cancelled", "done")
 
 
-def test_leaving_the_application_cancels_all_and_starts_none(tmp_path: Path) -> None:
+def test_cancelling_all_starts_none_of_those_that_wait(tmp_path: Path) -> None:
     queue, processes = JobQueue(), [fake("time.sleep(60)", tmp_path) for _ in range(3)]
     ended: list[JobProcess] = []
     for process in processes:
         queue.add(process, on_end=ended.append)
-    queue.on_exit()
+    queue.cancel_all()
     assert [process.state for process in processes] == ["cancelled"] * 3
     assert [process.pid is None for process in processes] == [False, True, True]
     assert len(ended) == 3
