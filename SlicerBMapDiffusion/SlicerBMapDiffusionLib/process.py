@@ -190,7 +190,7 @@ class JobProcess:
         self.state, self.failure = state, failure
 
     def _kill(self) -> None:
-        """No process of it is left afterwards, and no thread or pipe here."""
+        """No process of it is left afterwards, and no thread or pipe here; with a slow taskkill, soon after."""
         process = self._process
         if process is None:
             return
@@ -198,20 +198,21 @@ class JobProcess:
         self.returncode = process.returncode
         for reader in self._readers:
             reader.join(timeout=0.2)
-        for stream in (process.stdin, process.stdout, process.stderr):
-            if stream is not None and not (stream is not process.stdin and any(r.is_alive() for r in self._readers)):
-                _close(stream)
+        if process.stdin is not None and process.returncode is not None:
+            _close(process.stdin)
 
     def _read(self, stream: IO[bytes]) -> None:
-        """In a thread: turn one pipe into lines until it closes."""
+        """In a thread: turn one pipe into lines until its other end closes, then close this one."""
         try:
             while chunk := stream.readline(_LONGEST_LINE):
                 self._heard_at = time.monotonic()
                 # a progress bar returns to the line's start instead of ending it
                 for line in chunk.decode("utf-8", errors="replace").rstrip("\r\n").split("\r"):
                     self._take(line)
-        except (OSError, ValueError):
-            pass  # closed under it by the end of the process
+        except OSError:
+            pass  # a broken pipe has ended, too
+        finally:
+            _close(stream)
 
     def _take(self, line: str) -> None:
         message = parse_line(line)
