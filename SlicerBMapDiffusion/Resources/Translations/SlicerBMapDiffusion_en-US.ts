@@ -812,7 +812,7 @@
             <translation type="unfinished" />
         </message>
         <message>
-            <source>Segment {name} has neither voxels nor a surface; create a binary labelmap in Segmentations.</source>
+            <source>Segment {name} is stored as {kind}; create a binary labelmap of it in the Segmentations module.</source>
             <translation type="unfinished" />
         </message>
         <message>
