@@ -21,8 +21,6 @@ from SlicerBMapDiffusionLib.frames import Frame, FrameSize
 BeamKind: TypeAlias = Literal["linear", "curvilinear", "phased"]
 Beam: TypeAlias = Mapping[str, Any]
 
-# monai_bmaps' own: ends are inclusive up to this share of a length, in radians for angles.
-_ROUNDING = 1e-9
 _SAME = 1e-3
 _ARC_STEP_DEG = 2.0
 
@@ -141,28 +139,6 @@ def outline(beam: Beam, rows: int, columns: int) -> NDArray[np.float64]:
     return np.asarray(line + np.array((row, column)))
 
 
-def inside(beam: Beam, rows: int, columns: int) -> NDArray[np.bool_]:
-    """Whether each pixel's centre lies in the beam, ends included: (rows, columns).
-
-    Raises:
-        ValueError: the dictionary is no beam.
-    """
-    kind, values = _checked(beam, rows, columns)
-    row, column = np.arange(rows, dtype=np.float64)[:, None], np.arange(columns, dtype=np.float64)[None, :]
-    if kind == "linear":
-        top, bottom, left, right = values
-        slack = _ROUNDING * max(map(abs, values))
-        beside = (column >= left - slack) & (column <= right + slack)
-        return np.asarray((row >= top - slack) & (row <= bottom + slack) & beside)
-    apex_row, apex_column, near, far, half_angle, steering = values
-    row, column, turn = row - apex_row, column - apex_column, math.radians(steering)
-    along = row * math.cos(turn) + column * math.sin(turn)
-    across = column * math.cos(turn) - row * math.sin(turn)
-    radius, slack = np.hypot(along, across), _ROUNDING * far
-    opening = np.abs(np.arctan2(across, along)) <= math.radians(half_angle) + _ROUNDING
-    return np.asarray((radius >= near - slack) & (radius <= far + slack) & opening)
-
-
 def carried(beam: Beam, source: Frame, target: Frame) -> dict[str, Any]:
     """A beam known in one frame's pixels, in those of another frame that lies in the same plane.
 
@@ -225,35 +201,6 @@ def from_slicer_ultrasound(parameters: Mapping[str, Any]) -> dict[str, Any]:
         "radii": sorted(_number(parameters, f"radius{n}", f"radius_{m}_px") for n, m in _ENDS),
         "half_angle_deg": (second - first) / 2,
         "steering_deg": math.remainder(90 - (first + second) / 2, 360),
-    }
-
-
-def to_slicer_ultrasound(beam: Beam, rows: int, columns: int) -> dict[str, Any]:
-    """The beam as SlicerUltrasound's mask parameters for an image of this size; a rectangle in whole pixels.
-
-    Raises:
-        ValueError: the dictionary is no beam.
-    """
-    kind, values = _checked(beam, rows, columns)
-    size = {"image_size_rows": rows, "image_size_cols": columns}
-    if kind == "linear":
-        top, bottom, left, right = values
-        return size | {
-            "mask_type": "rectangle",
-            "rectangle_top": max(math.ceil(top), 0),
-            "rectangle_bottom": min(math.floor(bottom) + 1, rows),
-            "rectangle_left": max(math.ceil(left), 0),
-            "rectangle_right": min(math.floor(right) + 1, columns),
-        }
-    row, column, near, far, half_angle, steering = values
-    return size | {
-        "mask_type": "fan",
-        "angle1": 90 - steering - half_angle,
-        "angle2": 90 - steering + half_angle,
-        "center_rows_px": row,
-        "center_cols_px": column,
-        "radius1": near,
-        "radius2": far,
     }
 
 

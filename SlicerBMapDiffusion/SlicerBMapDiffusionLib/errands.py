@@ -1,4 +1,4 @@
-"""What the child process does besides drawing: it looks for the beam of an image, and brings a model."""
+"""What the child process does besides drawing: it checks the packages, looks for a beam, and brings a model."""
 
 from __future__ import annotations
 
@@ -9,22 +9,41 @@ from typing import Any, Protocol
 import slicer
 from slicer.i18n import tr as _
 
-from SlicerBMapDiffusionLib import beam_finding, model_installation, places, planning, scene
+from SlicerBMapDiffusionLib import beam_finding, model_installation, places, planning, scene, verification
 from SlicerBMapDiffusionLib.beams import BeamSettings
 from SlicerBMapDiffusionLib.bundles import Model
 from SlicerBMapDiffusionLib.fitting import Kind, write_fit
-from SlicerBMapDiffusionLib.job import Message, new_job_folder
+from SlicerBMapDiffusionLib.hints import hint
+from SlicerBMapDiffusionLib.job import new_job_folder
+from SlicerBMapDiffusionLib.messages import Message
 from SlicerBMapDiffusionLib.model_installation import ModelInstallation
 from SlicerBMapDiffusionLib.process import JobProcess
 from SlicerBMapDiffusionLib.shelf import Shelf
 
-Command = Callable[[str], list[str]]
-"""The arguments of a child process, given the interpreter."""
 
-Heard = Callable[["Message | str"], None]
-Ended = Callable[[JobProcess], None]
-Run = Callable[[Command, Path, Callable[[], Any], Heard, Ended], None]
-"""Queues a process: its command, where it runs, how its result is read, who hears what it says, who is told its end."""
+class Run(Protocol):
+    """Queues a child process."""
+
+    def __call__(
+        self,
+        command: Callable[[str], list[str]],
+        folder: Path,
+        check: Callable[[], Any] | None,
+        heard: Callable[[Message | str], None],
+        ended: Callable[[JobProcess], None],
+        explain: Callable[..., str] = hint,
+        /,
+    ) -> None:
+        """Queue it.
+
+        Args:
+            command: its arguments, given the interpreter.
+            folder: where it runs.
+            check: reads its result.
+            heard: told of what it says.
+            ended: told of its end, in whatever way.
+            explain: makes a sentence of its exit code and last lines.
+        """
 
 
 class Listener(Protocol):
@@ -53,10 +72,11 @@ class Errands:
         listener: told of progress and results.
         shelf: the models.
         run: queues a process.
+        cancel_all: empties the queue.
     """
 
-    def __init__(self, listener: Listener, shelf: Shelf, run: Run) -> None:
-        self.listener, self.shelf, self._run = listener, shelf, run
+    def __init__(self, listener: Listener, shelf: Shelf, run: Run, cancel_all: Callable[[], object]) -> None:
+        self.listener, self.shelf, self._run, self._cancel_all = listener, shelf, run, cancel_all
 
     def fit_beam(self, parameters: Any) -> None:
         """Let the child process find the beam in the loaded image.
@@ -79,6 +99,17 @@ class Errands:
             lambda: beam_finding.carried_settings(fit.read_result(), source, target),
             lambda _said: self.listener.on_progress(None, _("Looking for the beam ...")),
             lambda process: self._ended(process, self.listener.on_beam, fit.remove),
+        )
+
+    def check_packages(self) -> None:
+        """Queue an import of all packages, after an installation; if it fails, what waits behind it is cancelled."""
+        self._run(
+            verification.command,
+            places.resources_folder(),
+            None,
+            lambda _said: self.listener.on_progress(None, _("Checking the packages ...")),
+            self._checked,
+            verification.explained,
         )
 
     def download_model(self, address: str) -> None:
@@ -112,11 +143,18 @@ class Errands:
             lambda process: self._ended(process, self._installed, wanted.remove),
         )
 
+    def _checked(self, process: JobProcess) -> None:
+        if process.state not in ("done", "cancelled"):
+            self._cancel_all()
+        self._ended(process, lambda _nothing: self.listener.on_progress(1.0, _("The packages are installed and work.")))
+
     def _installed(self, name: str) -> None:
         self.shelf.find()
         self.listener.on_model(self.shelf.model(name))
 
-    def _ended(self, process: JobProcess, done: Callable[[Any], None], remove: Callable[[], object]) -> None:
+    def _ended(
+        self, process: JobProcess, done: Callable[[Any], None], remove: Callable[[], object] = lambda: None
+    ) -> None:
         remove()
         if process.state == "done":
             done(process.result)

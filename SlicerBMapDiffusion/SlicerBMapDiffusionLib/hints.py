@@ -55,6 +55,7 @@ _KILLED_ADVICE = (
 _CRASHED_ADVICE = "The program crashed. Try again with the device CPU; if it crashes there too, install PyTorch again."
 
 # PythonSlicer starts Python as a child of its own, and ends with 1 whatever signal ended that.
+_FATAL = "Fatal Python error"
 _LAUNCHER = re.compile(r"^error: \[.*\] exit abnormally")
 _PASSING = re.compile(r"RuntimeError: Failed to (instantiate|evaluate)")
 _ERROR = re.compile(r"^(?:[\w.]+\.)?\w*(?:Error|Exception|Interrupt|Warning): .+")
@@ -80,6 +81,16 @@ def hint(returncode: int | None, last_lines: Iterable[str]) -> str:
     )
 
 
+def last_error(lines: Iterable[str]) -> str | None:
+    """The last line that names an error, or else the last one; ``None`` where there is none.
+
+    A crash is named above a listing of where it happened.
+    """
+    said = [line.strip() for line in lines if line.strip()]
+    errors = [line for line in said if _ERROR.match(line) or line.startswith(_FATAL)]
+    return next(reversed(errors or said), None)
+
+
 def _from_code(returncode: int | None) -> str | None:
     if returncode in _KILLED:
         return _KILLED_ADVICE
@@ -93,7 +104,7 @@ def _from_code(returncode: int | None) -> str | None:
 def _from_launcher(lines: list[str]) -> str | None:
     if not any(_LAUNCHER.search(line) for line in lines):
         return None
-    return _CRASHED_ADVICE if any(line.startswith("Fatal Python error") for line in lines) else _KILLED_ADVICE
+    return _CRASHED_ADVICE if any(line.startswith(_FATAL) for line in lines) else _KILLED_ADVICE
 
 
 def _from_error(lines: list[str]) -> str | None:

@@ -10,6 +10,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -22,17 +23,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from SlicerBMapDiffusionLib.hints import hint
-from SlicerBMapDiffusionLib.messages import Message, parse_line
+from SlicerBMapDiffusionLib.messages import Message
 from SlicerBMapDiffusionLib.png import write_png
 from SlicerBMapDiffusionLib.request import Request
 
-__all__ = ["Job", "Message", "Request", "Result", "hint", "new_job_folder", "parse_line", "write_job"]
+__all__ = ["Job", "Message", "Request", "Result", "new_job_folder", "write_job"]
 
 Frames = NDArray[np.uint8]
 
 _RESULT_VERSION = 1
 _MEANT = "#@%$"
+_CMD_PLAIN = re.compile(r"[A-Za-z0-9_.:/\\-]+")
 _CONFIGS = ("configs/inference.json", "configs/job.json")
 
 
@@ -79,7 +80,7 @@ class Job:
         """
         configs = [*_CONFIGS, str(self.folder / "settings.json")]
         start = [str(python), "-X", "utf8", "-W", "ignore", "-m", "monai.bundle", "run"]
-        return [*start, "--config_file", repr(configs)]
+        return [*start, "--config_file", f"[{', '.join(map(_single_quoted, configs))}]"]
 
     def directory(self, bundle: str | Path | None = None) -> Path:
         """Where the child process runs: the bundle's folder."""
@@ -88,6 +89,8 @@ class Job:
     def terminal_line(self, python: str | Path, bundle: str | Path | None = None, windows: bool | None = None) -> str:
         """The line that makes the same images in a terminal, as long as the folder is there.
 
+        On Windows it is for cmd.exe, which replaces ``%NAME%`` in a path, in quotes too, if there is such a variable.
+
         Args:
             python: the interpreter.
             bundle: as for :meth:`command`.
@@ -95,7 +98,7 @@ class Job:
         """
         folder, command = str(self.directory(bundle)), self.command(python, bundle)
         if os.name == "nt" if windows is None else windows:
-            return f'cd /d "{folder}" && {subprocess.list2cmdline(command)}'
+            return f'cd /d "{folder}" && {" ".join(map(_quoted_for_cmd, command))}'
         return f"cd {shlex.quote(folder)} && {shlex.join(command)}"
 
     def read_result(self) -> Result:
@@ -248,6 +251,22 @@ def _literal(path: Path) -> str:
     for sign in _MEANT:
         quoted = quoted.replace(sign, f"\\x{ord(sign):02x}")
     return "$" + quoted
+
+
+def _single_quoted(text: str) -> str:
+    """A Python literal without double quotes of its own, which would end cmd.exe's quoting of the whole list."""
+    return "'" + repr('"' + text)[2:]
+
+
+def _quoted_for_cmd(argument: str) -> str:
+    """An argument in double quotes where cmd.exe or the program's own start would read anything but letters in it."""
+    if _CMD_PLAIN.fullmatch(argument):
+        return argument
+    text = subprocess.list2cmdline([argument])
+    if text.startswith('"'):
+        return text
+    backslashes = len(text) - len(text.rstrip("\\"))  # the last ones would escape the quote behind them
+    return '"' + text + "\\" * backslashes + '"'
 
 
 def _write_json(path: Path, content: object) -> None:

@@ -18,6 +18,7 @@ from slicer.i18n import tr as _
 from SlicerBMapDiffusionLib import bundles, errands, install, planning, scene
 from SlicerBMapDiffusionLib.choices import Choices
 from SlicerBMapDiffusionLib.frames import Frame
+from SlicerBMapDiffusionLib.hints import hint
 from SlicerBMapDiffusionLib.job import Job, Message, Request, new_job_folder, write_job
 from SlicerBMapDiffusionLib.parameters import FrameKind
 from SlicerBMapDiffusionLib.planning import Plan
@@ -69,7 +70,7 @@ class Logic:
         self._timer = qt.QTimer()
         self._timer.setInterval(_POLL_MS)
         self._timer.connect("timeout()", self.poll)
-        self.errands = errands.Errands(listener, self.shelf, self._run)
+        self.errands = errands.Errands(listener, self.shelf, self._run, self.queue.cancel_all)
 
     # Drawing
 
@@ -202,12 +203,12 @@ class Logic:
         self.last_seed = plan.request.seed
         self._add(process, lambda said: self._heard(drawing, said), lambda _ended: self._ended(drawing))
 
-    def _run(self, command: errands.Command, folder: Path, check: Any, heard: Any, ended: Any) -> None:
-        self._add(self._process(command(self.python), folder, check), heard, ended)
+    def _run(self, command: Any, folder: Path, check: Any, heard: Any, ended: Any, explain: Any = hint) -> None:
+        self._add(self._process(command(self.python), folder, check, explain), heard, ended)
 
-    def _process(self, command: list[str], folder: Path, check: Any) -> JobProcess:
+    def _process(self, command: list[str], folder: Path, check: Any, explain: Any = hint) -> JobProcess:
         environment = worker_environment(slicer.util.startupEnvironment())
-        return JobProcess(command, folder, environment, check=check)
+        return JobProcess(command, folder, environment, check=check, explain=explain)
 
     def _add(self, process: JobProcess, heard: Any, ended: Any) -> None:
         self.queue.add(process, lambda _process, said: heard(said), ended)

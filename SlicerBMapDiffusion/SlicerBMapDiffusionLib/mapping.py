@@ -43,7 +43,10 @@ def guess_classes(segments: Sequence[SegmentInfo], classes: Sequence[str]) -> di
 
 @dataclass(frozen=True)
 class _Structure:
-    """A structure by its codes (SNOMED CT; SNOMED RT as older files have it) and by what its names match."""
+    """A structure by its codes and by what its names match.
+
+    The codes are SNOMED CT, then SNOMED RT as older files have it, paired as in DICOM PS3.16, table O-1.
+    """
 
     codes: tuple[str, ...]
     words: str
@@ -68,7 +71,7 @@ _STRUCTURES = {
         rf"{_WALL}|{_PARTS}|right|rv|\w*atri\w*|la|lateral|brain",
     ),
     "myocardium": _Structure(
-        ("74281007", "T-32020"),
+        ("74281007",),
         r"(?:lv)?myo|(?:lv)?myocard\w*|(?:lv|left ventric\w*) (?:wall|muscle)|heart muscle",
         rf"{_PARTS}|right|rv|\w*atri\w*|la|infarct\w*|scar",
     ),
@@ -86,7 +89,7 @@ _STRUCTURES = {
     "fetal head": _Structure((), r"f(?:o?etal|o?etus) (?:head|skull)"),
 }
 
-_SIDES = {"7771000": "left", "24028007": "right"}
+_SIDES = {"7771000": "left", "24028007": "right", "G-A101": "left", "G-A100": "right"}
 
 
 def _guess(segment: SegmentInfo, classes: Sequence[str]) -> str | None:

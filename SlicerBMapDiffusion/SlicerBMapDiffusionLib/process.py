@@ -10,7 +10,7 @@ import subprocess
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
@@ -63,6 +63,7 @@ class JobProcess:
             after an installation takes minutes on some computers.
         check: called when it has ended with exit code 0. What it returns is :attr:`result`; a ``ValueError`` or
             ``OSError`` is a failure, told to the user.
+        explain: from another exit code and its last lines to :attr:`failure`.
 
     Its standard input is a pipe that stays open as long as this process lives, so that it can end with it.
     """
@@ -75,6 +76,7 @@ class JobProcess:
         timeout_s: float | None = None,
         idle_timeout_s: float | None = 300.0,
         check: Callable[[], Any] | None = None,
+        explain: Callable[[int, Iterable[str]], str] = hint,
     ) -> None:
         self.command = list(command)
         self.cwd = Path(cwd)
@@ -82,6 +84,7 @@ class JobProcess:
         self.timeout_s = timeout_s
         self.idle_timeout_s = idle_timeout_s
         self.check = check
+        self.explain = explain
         self.state = "waiting"
         self.failure: str | None = None
         self.result: Any = None
@@ -173,7 +176,7 @@ class JobProcess:
     def _judge(self, returncode: int) -> None:
         """Success is exit code 0 and a result that holds."""
         if returncode != 0:
-            self._end("failed", hint(returncode, self._tail))
+            self._end("failed", self.explain(returncode, self._tail))
             return
         try:
             self.result = None if self.check is None else self.check()
@@ -187,7 +190,7 @@ class JobProcess:
         self.state, self.failure = state, failure
 
     def _kill(self) -> None:
-        """No process of it is left afterwards, and no thread or pipe here."""
+        """No process of it is left afterwards, and no thread or pipe here; with a slow taskkill, soon after."""
         process = self._process
         if process is None:
             return
@@ -195,20 +198,21 @@ class JobProcess:
         self.returncode = process.returncode
         for reader in self._readers:
             reader.join(timeout=0.2)
-        for stream in (process.stdin, process.stdout, process.stderr):
-            if stream is not None and not (stream is not process.stdin and any(r.is_alive() for r in self._readers)):
-                _close(stream)
+        if process.stdin is not None and process.returncode is not None:
+            _close(process.stdin)
 
     def _read(self, stream: IO[bytes]) -> None:
-        """In a thread: turn one pipe into lines until it closes."""
+        """In a thread: turn one pipe into lines until its other end closes, then close this one."""
         try:
             while chunk := stream.readline(_LONGEST_LINE):
                 self._heard_at = time.monotonic()
                 # a progress bar returns to the line's start instead of ending it
                 for line in chunk.decode("utf-8", errors="replace").rstrip("\r\n").split("\r"):
                     self._take(line)
-        except (OSError, ValueError):
-            pass  # closed under it by the end of the process
+        except OSError:
+            pass  # a broken pipe has ended, too
+        finally:
+            _close(stream)
 
     def _take(self, line: str) -> None:
         message = parse_line(line)
@@ -279,13 +283,13 @@ class JobQueue:
         while self._entries:
             self._leave(self._entries[0])
 
-    on_exit = cancel_all
-
     def _leave(self, entry: _Entry) -> None:
-        """Take it out before anybody is told: whatever they do then, the queue goes on."""
+        """Take it out before anybody is told: who hears of it may cancel the rest, and whatever they do, it goes on."""
         self._entries.remove(entry)
-        self._start_next()
-        entry.on_end(entry.process)
+        try:
+            entry.on_end(entry.process)
+        finally:
+            self._start_next()
 
     def _start_next(self) -> None:
         if self._entries and self._entries[0].process.state == "waiting":

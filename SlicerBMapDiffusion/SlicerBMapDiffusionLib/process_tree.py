@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import threading
 from collections import defaultdict
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 _POSIX = os.name == "posix"
 _KILL_S = 1.5
+_SLOW_S = 60.0  # for a taskkill on a computer that is busy or whose virus scanner looks at it first
 
 
 def grouped() -> dict[str, Any]:
@@ -37,21 +39,28 @@ def has_ended(process: subprocess.Popen[bytes]) -> bool:
 
 
 def kill_tree(process: subprocess.Popen[bytes]) -> None:
-    """End a process and its descendants, those in other sessions too. All of it takes less than two seconds."""
+    """End a process and its descendants, those in other sessions too.
+
+    All of it takes less than two seconds. On Windows, what a slow taskkill has not ended by then it ends later.
+    """
     if process.poll() is not None:
         return
-    if not _POSIX:
-        _taskkill(process.pid)
-    else:
-        descendants = _descendants(process.pid)
-        _kill_group(process.pid)
-        for pid in descendants:
-            with suppress(OSError):
-                os.kill(pid, signal.SIGKILL)
+    if _POSIX:
+        _kill_all(process.pid)
+    elif not _taskkill(process):
+        return  # it finds the descendants by way of the process, which therefore must not end before, nor its input
     with suppress(OSError):
         process.kill()
     with suppress(subprocess.TimeoutExpired):
         process.wait(timeout=_KILL_S)
+
+
+def _kill_all(root: int) -> None:
+    descendants = _descendants(root)
+    _kill_group(root)
+    for pid in descendants:
+        with suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _kill_group(group: int) -> None:
@@ -59,11 +68,31 @@ def _kill_group(group: int) -> None:
         os.killpg(group, signal.SIGKILL)
 
 
-def _taskkill(pid: int) -> None:
-    with suppress(OSError, subprocess.TimeoutExpired):
-        subprocess.run(
-            ["taskkill", "/F", "/T", "/PID", str(pid)], capture_output=True, timeout=_KILL_S, check=False, **grouped()
-        )
+def _taskkill(process: subprocess.Popen[bytes]) -> bool:
+    """Let Windows end a tree; whether it came to its end in time. If not, it goes on by itself."""
+    command, nothing = ["taskkill", "/F", "/T", "/PID", str(process.pid)], subprocess.DEVNULL
+    try:
+        killer = subprocess.Popen(command, stdin=nothing, stdout=nothing, stderr=nothing, **grouped())
+    except OSError:
+        return True
+    try:
+        killer.wait(timeout=_KILL_S)
+    except subprocess.TimeoutExpired:
+        threading.Thread(target=_let_finish, args=(killer, process), daemon=True).start()
+        return False
+    return True
+
+
+def _let_finish(killer: subprocess.Popen[bytes], process: subprocess.Popen[bytes]) -> None:
+    """In a thread: wait for a slow taskkill, then make sure of the process itself."""
+    with suppress(subprocess.TimeoutExpired):
+        killer.wait(timeout=_SLOW_S)
+    with suppress(OSError):
+        process.kill()
+    process.wait()
+    with suppress(OSError):
+        if process.stdin is not None:
+            process.stdin.close()
 
 
 def _descendants(root: int) -> list[int]:

@@ -41,11 +41,12 @@ class RunBox:
         self.ui.logText.setVisible(bool(details))
 
     def progress(self, fraction: float | None, text: str) -> None:
-        """Show how far it is; None is a bar that only moves."""
+        """Show how far it is; None is a bar that only moves. What failed meanwhile is not written over."""
         self.ui.progressBar.setRange(0, 0 if fraction is None else 1000)
         if fraction is not None:
             self.ui.progressBar.setValue(round(1000 * fraction))
-        self.say(text)
+        if not self.failed:
+            self.say(text)
 
     def preview(self, image: Any) -> None:
         """Show a grey image (rows, columns), uint8, as large as it is well seen."""

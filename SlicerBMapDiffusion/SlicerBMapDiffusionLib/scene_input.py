@@ -16,6 +16,7 @@ from SlicerBMapDiffusionLib.frames import Frame
 from SlicerBMapDiffusionLib.mapping import SegmentInfo
 from SlicerBMapDiffusionLib.resampling import resampled
 from SlicerBMapDiffusionLib.scene_frames import volume_to_ras, world_matrix
+from SlicerBMapDiffusionLib.surfaces import contained
 
 # A volume of this many voxels fills a laptop's memory as soon as anything copies it.
 _HUGE = 2**29
@@ -44,8 +45,8 @@ def labels_in_frame(segmentation: Any, mapping: Mapping[str, int], frame: Frame)
         (count, rows, columns), 0 where no mapped segment is.
 
     Raises:
-        ValueError: there are no segments, none is mapped, a mapped one is gone, all are empty or outside the frame,
-            or the segmentation lies under a non-linear transform.
+        ValueError: there are no segments, none is mapped, a mapped one is gone or has neither binary voxels nor a
+            surface, all are empty or outside the frame, or the segmentation lies under a non-linear transform.
     """
     segments = dict(_segments(segmentation)) if segmentation is not None else {}
     if not segments:
@@ -163,11 +164,11 @@ def _shown(segment: Any, source: str, to_world: NDArray[np.float64], frame: Fram
     """Where the frame's pixel centres lie in a segment: cut by its surface where that is the original, or in voxels."""
     labelmap, surface = _representations(segment)
     if surface is not None and (labelmap is None or source == _surface_name()):
-        return _cut(surface, to_world, frame)
+        return contained(surface, to_world, frame)
     if labelmap is None:
         raise ValueError(
-            _("Segment {name} has neither voxels nor a surface; create a binary labelmap in Segmentations.").format(
-                name=segment.GetName()
+            _("Segment {name} is stored as {kind}; create a binary labelmap of it in the Segmentations module.").format(
+                name=segment.GetName(), kind=source
             )
         )
     voxels, matrix = _voxels(labelmap)
@@ -209,24 +210,6 @@ def _box(segment: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None
     corners = np.array(np.meshgrid(*([axis[0], axis[-1]] for axis in reversed(along)))).reshape(3, -1)
     points = matrix[:3, :3] @ corners + matrix[:3, 3:]
     return points.min(axis=1), points.max(axis=1)
-
-
-def _cut(surface: Any, to_world: NDArray[np.float64], frame: Frame) -> NDArray[np.bool_]:
-    """Which pixel centres a closed surface contains: in the frame's own grid, so that nothing is sampled twice."""
-    to_pixels = vtk.vtkTransform()
-    to_pixels.SetMatrix((np.linalg.inv(frame.ijk_to_ras) @ to_world).ravel())
-    moved = vtk.vtkTransformPolyDataFilter()
-    moved.SetInputData(surface)
-    moved.SetTransform(to_pixels)
-    stencil = vtk.vtkPolyDataToImageStencil()
-    stencil.SetInputConnection(moved.GetOutputPort())
-    stencil.SetOutputWholeExtent(0, frame.columns - 1, 0, frame.rows - 1, 0, frame.count - 1)
-    image = vtk.vtkImageStencilToImage()
-    image.SetInputConnection(stencil.GetOutputPort())
-    image.SetInsideValue(1)
-    image.Update()
-    scalars = image.GetOutput().GetPointData().GetScalars()
-    return np.asarray(vtk_to_numpy(scalars).reshape(frame.count, frame.rows, frame.columns) > 0)
 
 
 def _why_nothing(segments: list[Any]) -> str:

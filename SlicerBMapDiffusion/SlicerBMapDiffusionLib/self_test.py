@@ -10,7 +10,7 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
-from SlicerBMapDiffusionLib import defaults, install, planning, sample_data, scene
+from SlicerBMapDiffusionLib import defaults, packages, planning, sample_data, scene
 from SlicerBMapDiffusionLib.logic import Logic
 from SlicerBMapDiffusionLib.parameters import FrameKind, Parameters
 
@@ -83,7 +83,7 @@ def run(test: Any, parameter_node: Any, python: str | None = None, name: str = "
     defaults.update_table(parameters, model)
     test.assertIsNone(planning.reason_not_ready(parameters, model))
     test.assertEqual(int(planning.plan(parameters, model, 7).labels.max()), len(model.classes))
-    if logic.uses_own_python and install.missing():
+    if logic.uses_own_python and packages.missing():
         test.delayDisplay(_("Python packages are missing: the test ends before an image is drawn."))
         return None
     logic.generate(parameters)

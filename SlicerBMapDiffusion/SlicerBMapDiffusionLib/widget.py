@@ -11,7 +11,7 @@ import vtk
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
-from SlicerBMapDiffusionLib import beam_finding, defaults, install, planning
+from SlicerBMapDiffusionLib import beam_finding, defaults, install, packages, planning
 from SlicerBMapDiffusionLib.beam_display import BeamDisplay
 from SlicerBMapDiffusionLib.beams import BeamSettings
 from SlicerBMapDiffusionLib.bundles import Model
@@ -159,11 +159,11 @@ class Panel(VTKObservationMixin):
 
     def generate(self) -> None:
         """Queue the images; packages that are missing are offered first."""
-        self._attempt(lambda: self._keep_seed(self.logic.generate(self.parameters)), packages=True)
+        self._attempt(lambda: self._keep_seed(self.logic.generate(self.parameters)), needs_packages=True)
 
     def rerun(self) -> None:
         """Draw the chosen result once more."""
-        self._attempt(lambda: self.run.say(self.logic.rerun(self.ui.resultSelector.currentNode())), packages=True)
+        self._attempt(lambda: self.run.say(self.logic.rerun(self.ui.resultSelector.currentNode())), needs_packages=True)
 
     def restore(self) -> None:
         """Set the panel to what made the chosen result."""
@@ -177,7 +177,7 @@ class Panel(VTKObservationMixin):
     def find_beam(self) -> None:
         """Fit the beam to the loaded image, or read it from a file."""
         if self.parameters.beam_source is BeamSource.IMAGE:
-            self._attempt(lambda: self.logic.errands.fit_beam(self.parameters), packages=True)
+            self._attempt(lambda: self.logic.errands.fit_beam(self.parameters), needs_packages=True)
             return
         title, kinds = _("File of SlicerUltrasound"), _("JSON (*.json)")
         path = qt.QFileDialog.getOpenFileName(self.root, title, "", kinds)
@@ -217,18 +217,18 @@ class Panel(VTKObservationMixin):
     def _keep_seed(self, seed: int) -> None:
         self.parameters.seed = seed
 
-    def _attempt(self, action: Callable[[], object], packages: bool = False) -> None:
+    def _attempt(self, action: Callable[[], object], needs_packages: bool = False) -> None:
         """Run what a button asks for; what cannot be done is said under it, and nothing else happens."""
         self.run.forget()
         try:
-            if packages and self.logic.uses_own_python:
-                install.ensure(_agreed)
+            if needs_packages and self.logic.uses_own_python and install.ensure(_agreed):
+                self.logic.errands.check_packages()
             action()
         except install.InstallDeclined as declined:
             self.run.say(str(declined))
         except (ValueError, OSError, install.InstallError) as error:
             self.on_failed(sentence(str(error)), "")
-        if packages:
+        if needs_packages:
             self._show_packages()
         self.run.busy(self.logic.busy)
 
@@ -299,7 +299,7 @@ class Panel(VTKObservationMixin):
         """Not at every change in the scene: reading what is installed takes longer than a slider should wait."""
         text, missing = _("Python packages are missing; Generate will offer to install them."), []
         try:
-            missing = install.missing() if self.logic.uses_own_python else []
+            missing = packages.missing() if self.logic.uses_own_python else []
         except install.InstallError as error:
             text, missing = str(error), [str(error)]
         self.view.show_packages(text, missing)

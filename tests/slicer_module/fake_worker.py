@@ -51,6 +51,14 @@ def draw(settings: dict) -> None:
     say(event="done", images=len(images))
 
 
+def check_packages(fault: str) -> None:
+    if fault == "import":
+        print("ModuleNotFoundError: No module named 'torch'", file=sys.stderr)
+        sys.exit(1)
+    if fault == "slow import":
+        time.sleep(600)
+
+
 def main() -> None:
     fault = os.environ.get("FAKE_WORKER_FAULT", "")
     if "SlicerBMapDiffusionLib.model_installation" in sys.argv:  # needs no package, so it is no work to fake
@@ -58,6 +66,9 @@ def main() -> None:
     if "fit-beam" in sys.argv:
         beam = json.loads(os.environ.get("FAKE_WORKER_BEAM", "{}"))
         Path(sys.argv[sys.argv.index("--output") + 1]).write_text(json.dumps({"beam": beam, "overlap": 1.0}))
+        return
+    if "-c" in sys.argv:
+        check_packages(fault)
         return
     settings = json.loads(Path(ast.literal_eval(sys.argv[-1])[-1]).read_text())
     say(event="state", state="loading")

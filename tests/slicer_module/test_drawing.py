@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 
 pytest.importorskip("PySide6", reason="PySide6 is not installed here; `make test-slicer` runs these")
 
-from slicer_module import panels
+from slicer_module import panels, workers
 
 # --- Drawing ----------------------------------------------------------------------------------------------------------
 
@@ -380,21 +381,24 @@ def test_the_command_makes_the_image_of_the_last_seed(heart: panels.Opened) -> N
 @pytest.fixture
 def own_python(heart: panels.Opened, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The panel as if it ran Slicer's own Python; what was asked and what is missing."""
-    from SlicerBMapDiffusionLib import install
+    from SlicerBMapDiffusionLib import install, packages
 
     state: dict[str, Any] = {"missing": ["PyTorch>=2.4 (large: some GB)", "monai>=1.5"], "asked": [], "answer": True}
     worker, heart.panel.logic._python = heart.panel.logic._python, None
     monkeypatch.setattr(install, "python_executable", lambda: worker)
-    monkeypatch.setattr(install, "missing", lambda: state["missing"])
+    monkeypatch.setattr(packages, "missing", lambda: state["missing"])
 
-    def ensure(ask: Any) -> None:
-        if state["missing"] and not ask("\n".join(state["missing"])):
+    def ensure(ask: Any) -> bool:
+        if not state["missing"]:
+            return False
+        if not ask("\n".join(state["missing"])):
             raise install.InstallDeclined(
                 "The Python packages were not installed: without them no image can be generated."
             )
         if state.get("error"):
             raise install.InstallError(state["error"])
         state["missing"] = []
+        return True
 
     monkeypatch.setattr(install, "ensure", ensure)
     import slicer
@@ -417,12 +421,12 @@ def test_missing_packages_are_told_before_anything_is_pressed(heart: panels.Open
 def test_a_checkout_without_a_wheel_opens_and_says_what_is_missing(
     heart: panels.Opened, own_python: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from SlicerBMapDiffusionLib import install
+    from SlicerBMapDiffusionLib import packages
 
     def missing() -> list[str]:
-        raise install.InstallError("This copy of the extension has no wheel; run 'make wheel' in the checkout.")
+        raise packages.InstallError("This copy of the extension has no wheel; run 'make wheel' in the checkout.")
 
-    monkeypatch.setattr(install, "missing", missing)
+    monkeypatch.setattr(packages, "missing", missing)
     heart.widget.enter()
     assert heart.shown("installLabel")
     assert heart.ui.installLabel.text == "This copy of the extension has no wheel; run 'make wheel' in the checkout."
@@ -448,6 +452,90 @@ def test_a_failed_installation_is_told(heart: panels.Opened, own_python: dict[st
     heart.ui.generateButton.click()
     assert heart.status == "Pip could not reach the network. Check the proxy."
     assert not heart.panel.logic.busy
+
+
+def _told(heart: panels.Opened, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Sentences of progress, gathered."""
+    told: list[str] = []
+    show = heart.panel.on_progress
+    monkeypatch.setattr(heart.panel, "on_progress", lambda share, text: (told.append(text), show(share, text)))
+    return told
+
+
+def test_what_was_installed_is_checked_before_the_image_is_drawn(
+    heart: panels.Opened, own_python: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = _told(heart, monkeypatch)
+    assert heart.draw() is not None
+    assert told[:3] == ["Checking the packages ...", "The packages are installed and work.", "Starting Python ..."]
+    assert "is ready" in heart.status
+
+
+def test_what_was_there_before_is_not_checked(
+    heart: panels.Opened, own_python: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own_python["missing"] = []
+    told = _told(heart, monkeypatch)
+    assert heart.draw() is not None
+    assert told[0] == "Starting Python ..."
+
+
+def test_packages_that_do_not_work_stop_what_waits_for_them(
+    heart: panels.Opened, own_python: dict[str, Any], monkeypatch: pytest.MonkeyPatch, scene: Any
+) -> None:
+    monkeypatch.setenv("FAKE_WORKER_FAULT", "import")
+    before = _ids(scene)
+    heart.ui.generateButton.click()
+    heart.ui.generateButton.click()
+    waiting = list(heart.panel.logic._drawings)
+    heart.until(lambda: not heart.panel.logic.busy)
+    assert heart.status.startswith("The packages are installed but do not work: ModuleNotFoundError: No module named")
+    assert heart.ui.statusLabel.styleSheet
+    assert heart.ui.logText.plainText == "ModuleNotFoundError: No module named 'torch'"
+    assert [(drawing.process.state, drawing.process.pid) for drawing in waiting] == [("cancelled", None)] * 2
+    assert not any(drawing.job.folder.exists() for drawing in waiting)
+    assert not heart.shown("progressBox")
+    assert _ids(scene) == before
+
+
+def test_the_panel_answers_while_packages_are_checked_and_cancel_ends_it(
+    heart: panels.Opened, own_python: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_WORKER_FAULT", "slow import")
+    monkeypatch.setenv("PYTHONHOME", "/nowhere")
+    begun = time.monotonic()
+    heart.ui.generateButton.click()
+    check = heart.panel.logic.queue.running
+    heart.until(lambda: heart.status == "Checking the packages ...")
+    for _ in range(5):  # as many polls
+        time.sleep(0.1)
+        heart.settle()
+    heart.ui.cancelButton.click()
+    assert time.monotonic() - begun < 2.5
+    assert (check.state, heart.panel.logic.busy) == ("cancelled", 0)
+    assert "PYTHONHOME" not in check.env
+    assert heart.status == "Stopped; the scene is as it was."
+    assert not workers.is_alive(check.pid)
+
+
+def test_a_reason_why_nothing_can_be_drawn_outlives_the_check(heart: panels.Opened, own_python: dict[str, Any]) -> None:
+    heart.parameters.frame_kind = type(heart.parameters.frame_kind).VIEW
+    heart.parameters.view.JumpSlice(0, 0, 500)
+    heart.settle()
+    heart.ui.generateButton.click()
+    reason = heart.status
+    assert heart.panel.logic.busy == 1
+    heart.until(lambda: not heart.panel.logic.busy)
+    assert heart.status == reason
+    assert heart.ui.statusLabel.styleSheet
+    assert not heart.shown("progressBox")
+
+
+def test_a_check_with_nothing_behind_it_ends_in_a_sentence(heart: panels.Opened) -> None:
+    heart.panel.logic.errands.check_packages()
+    heart.until(lambda: not heart.panel.logic.busy)
+    assert heart.status == "The packages are installed and work."
+    assert not heart.shown("progressBox")
 
 
 def _nodes(scene: Any, kind: str) -> list[Any]:

@@ -1,14 +1,12 @@
-"""What an installation does, on stand-ins for Slicer's pip and for its PyTorch extension, and pip itself once."""
+"""What an installation does, on stand-ins for Slicer's pip and for its PyTorch extension."""
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import subprocess
 import sys
 import threading
-import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -16,7 +14,7 @@ from types import ModuleType
 import pytest
 from packaging.requirements import Requirement
 
-from SlicerBMapDiffusionLib import install
+from SlicerBMapDiffusionLib import install, packages
 from SlicerBMapDiffusionLib.install import InstallDeclined, InstallError
 
 SLICER = {"numpy": "2.0.2", "SimpleITK": "2.5.0", "requests": "2.32.5", "pillow": "12.0.0", "pydicom": "3.0.1"}
@@ -84,19 +82,6 @@ def module(name: str, **contents: object) -> ModuleType:
     return made
 
 
-def wheel(path: Path, code: str = "1", name: str = "monai_bmaps", version: str = "0.1.0", requires: str = "") -> Path:
-    """A wheel of one module, which pip accepts."""
-    made, info = path / f"{name}-{version}-py3-none-any.whl", f"{name}-{version}.dist-info"
-    path.mkdir(exist_ok=True)
-    record = f"{name}/__init__.py,sha256={code},1\n{info}/RECORD,,\n{info}/METADATA,,\n{info}/WHEEL,,\n"
-    with zipfile.ZipFile(made, "w") as archive:
-        archive.writestr(f"{name}/__init__.py", code)
-        archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{requires}")
-        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        archive.writestr(f"{info}/RECORD", record)
-    return made
-
-
 @pytest.fixture(params=["5.10", "5.12"])
 def slicer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Slicer:
     """Slicer without and with ``slicer.packaging``, with the PyTorch extension and a wheel, nothing else installed."""
@@ -107,10 +92,9 @@ def slicer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.setitem(sys.modules, "slicer.util", util)
     monkeypatch.setitem(sys.modules, "slicer.packaging", packaging)
     monkeypatch.setitem(sys.modules, "PyTorchUtils", module("PyTorchUtils", PyTorchUtilsLogic=logic))
-    monkeypatch.setattr(install, "_version", made.installed.get)
-    ours = wheel(tmp_path)
-    monkeypatch.setattr(install, "_wheel_to_install", lambda: None if "monai-bmaps" in made.installed else ours)
-    monkeypatch.setattr(install, "verify", lambda python: made.calls.append("verify"))
+    monkeypatch.setattr(packages, "_version", made.installed.get)
+    ours = tmp_path / "monai_bmaps-0.1.0-py3-none-any.whl"
+    monkeypatch.setattr(packages, "_wheel_to_install", lambda: None if "monai-bmaps" in made.installed else ours)
     monkeypatch.delenv("PIP_CONSTRAINT", raising=False)
     return made
 
@@ -119,11 +103,11 @@ def agree(question: str) -> bool:
     return True
 
 
-def test_a_fresh_slicer_gets_torch_then_the_rest_then_our_wheel_and_is_verified(slicer: Slicer) -> None:
+def test_a_fresh_slicer_gets_torch_then_the_rest_then_our_wheel(slicer: Slicer) -> None:
     asked: list[str] = []
-    install.ensure(lambda question: bool(asked.append(question)) or True)
+    assert install.ensure(lambda question: bool(asked.append(question)) or True)
     pip = slicer.calls[1]
-    assert slicer.calls == ["installTorch", pip, "pip_install", "verify"]
+    assert slicer.calls == ["installTorch", pip, "pip_install"]
     assert [line.partition(">=")[0].partition(" ")[0] for line in asked[0].splitlines()] == [
         "PyTorch",
         "einops",
@@ -135,7 +119,7 @@ def test_a_fresh_slicer_gets_torch_then_the_rest_then_our_wheel_and_is_verified(
         "monai_bmaps-0.1.0",
     ]
     assert slicer.arguments[1][:2] == ["--no-deps", "--no-index"]
-    assert install.missing() == []
+    assert packages.missing() == []
 
 
 def test_the_newer_pip_is_used_where_slicer_has_it(slicer: Slicer, request: pytest.FixtureRequest) -> None:
@@ -144,11 +128,11 @@ def test_the_newer_pip_is_used_where_slicer_has_it(slicer: Slicer, request: pyte
     assert slicer.calls[1] == expected
 
 
-def test_the_cursor_is_busy_after_the_answer_until_all_is_verified(
+def test_the_cursor_is_busy_after_the_answer_until_all_is_installed(
     slicer: Slicer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     busy: list[bool] = []
-    monkeypatch.setattr(install, "verify", lambda python: busy.append(slicer.waits))
+    monkeypatch.setattr(install, "_install", lambda todo: busy.append(slicer.waits))
     install.ensure(lambda question: busy.append(slicer.waits) is None)
     assert [*busy, slicer.waits] == [False, True, False]
 
@@ -180,7 +164,7 @@ def test_a_users_own_constraints_come_back(slicer: Slicer, monkeypatch: pytest.M
 
 def test_nothing_is_asked_where_nothing_is_missing(slicer: Slicer) -> None:
     slicer.installed |= READY
-    install.ensure(lambda question: pytest.fail("asked"))
+    assert not install.ensure(lambda question: pytest.fail("asked"))
     assert slicer.calls == []
 
 
@@ -209,9 +193,9 @@ def test_with_torch_there_the_extension_is_not_needed(slicer: Slicer, monkeypatc
 
 def test_an_old_torch_is_replaced(slicer: Slicer) -> None:
     slicer.installed |= READY | {"torch": "2.3.1+cpu"}
-    assert install.missing() == ["PyTorch>=2.4 (large: some GB)"]
+    assert packages.missing() == ["PyTorch>=2.4 (large: some GB)"]
     install.ensure(agree)
-    assert slicer.calls == ["installTorch", "verify"]
+    assert slicer.calls == ["installTorch"]
     assert "torch" not in slicer.constraints[0]
 
 
@@ -245,85 +229,7 @@ def test_pip_never_runs_beside_the_main_thread(slicer: Slicer) -> None:
     assert slicer.calls == []
 
 
-@pytest.mark.parametrize(
-    ("version", "bounds", "fits"),
-    [
-        ("2.4", ">=2.4", True),
-        ("2.4.0+cu124", ">=2.4.0.0", True),
-        ("2.10.0", ">=2.4", True),
-        ("2.3.9", ">=2.4", False),
-        ("1.6.0rc1", ">=1.5,<2", True),
-        ("2.0", ">=1.5,<2", False),
-        ("0.1.0", "", True),
-        ("unknown", ">=0.1", False),
-    ],
-)
-def test_versions_compare_as_numbers(version: str, bounds: str, fits: bool) -> None:
-    assert install._fits(version, bounds) is fits
-
-
-def test_a_requirement_of_another_form_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "requirements.txt").write_text("# comment\n\nmonai[all]~=1.5\n")
-    with pytest.raises(ValueError, match=r"name>=version.*monai\[all\]"):
-        install.plan(tmp_path / "requirements.txt")
-
-
-# our own wheel
-
-
-def test_our_wheel_is_installed_unless_the_same_code_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shipped = wheel(tmp_path / "wheels", code="new")
-    there: dict[str, str] = {}
-
-    class Distribution:
-        def read_text(self, name: str) -> str | None:
-            return there.get(name)
-
-    monkeypatch.setattr("SlicerBMapDiffusionLib.places.wheel", lambda: shipped)
-    monkeypatch.setattr(importlib.metadata, "distribution", lambda name: Distribution())
-    there["RECORD"] = "monai_bmaps/__init__.py,sha256=old,1\n"
-    assert install._wheel_to_install() == shipped
-    there["RECORD"] = "monai_bmaps/__init__.py,sha256=new,1\nmonai_bmaps/__pycache__/__init__.cpython-312.pyc,,\n"
-    assert install._wheel_to_install() is None
-    there.update({"RECORD": "__editable__.pth,,\n", "direct_url.json": '{"dir_info": {"editable": true}, "url": ""}'})
-    assert install._wheel_to_install() is None
-
-
-def test_without_a_wheel_and_without_the_package_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    def absent(name: str) -> None:
-        raise importlib.metadata.PackageNotFoundError(name)
-
-    monkeypatch.setattr("SlicerBMapDiffusionLib.places.wheel", lambda: None)
-    monkeypatch.setattr(importlib.metadata, "distribution", absent)
-    with pytest.raises(InstallError, match=r"Extensions Manager, or run 'make wheel'"):
-        install.plan()
-
-
 # the worker's Python
-
-
-def test_packages_that_import_are_verified_in_a_process_of_their_own() -> None:
-    install.verify(sys.executable, modules=["json", "this"])
-    assert "this" not in sys.modules
-
-
-def test_a_package_that_does_not_import_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "broken.py").write_text("import a_package_that_is_not_there")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    with pytest.raises(InstallError, match=r"do not work: .*'a_package_that_is_not_there'.*PyTorch Utils"):
-        install.verify(sys.executable, modules=["broken"])
-
-
-def test_an_import_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "endless.py").write_text("import time; time.sleep(60)")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    with pytest.raises(InstallError, match="within 0 s; try again"):
-        install.verify(sys.executable, modules=["endless"], timeout_s=0.4)
-
-
-def test_a_python_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InstallError, match=r"PythonSlicer cannot be started"):
-        install.verify(str(tmp_path / "PythonSlicer"))
 
 
 def test_the_workers_python_is_slicers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -335,33 +241,3 @@ def test_the_workers_python_is_slicers(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(sys, "executable", "/opt/Slicer/bin/SlicerApp-real")
     with pytest.raises(InstallError, match="PythonSlicer was not found"):
         install.python_executable()
-
-
-# pip itself
-
-
-@pytest.fixture
-def pip(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Pip without a network, told what to install but not to do it."""
-    links = tmp_path / "links"
-    wheel(links, name="numpy", version="99.0")
-    wheel(links, name="greedy", version="1.0", requires="Requires-Dist: numpy>=99\n")
-    command = [sys.executable, "-m", "pip", "install", "--dry-run", "--no-index", "--find-links", links]
-
-    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
-        return subprocess.run([*command, *arguments], capture_output=True, text=True, check=False, env=environment)
-
-    return run
-
-
-def test_our_constraints_make_pip_fail_rather_than_replace_numpy(
-    pip: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
-) -> None:
-    file = tmp_path / "constraints.txt"
-    file.write_text(install.constraints_text())
-    assert f"numpy=={importlib.metadata.version('numpy')}\n" in file.read_text()
-    free, held = pip("greedy"), pip("--constraint", file.as_uri(), "greedy")
-    assert "numpy-99.0" in free.stdout
-    assert held.returncode
-    assert "conflicting dependencies" in held.stderr

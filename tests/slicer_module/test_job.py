@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ import pytest
 from SlicerBMapDiffusionLib import job as job_module
 from SlicerBMapDiffusionLib.fitting import write_fit
 from SlicerBMapDiffusionLib.hints import hint
-from SlicerBMapDiffusionLib.job import Job, Request, new_job_folder, parse_line, write_job
+from SlicerBMapDiffusionLib.job import Job, Request, new_job_folder, write_job
+from SlicerBMapDiffusionLib.messages import parse_line
 from SlicerBMapDiffusionLib.png import write_png
 
 SHAPE = (2, 5, 7)
@@ -210,6 +212,22 @@ def test_the_terminal_line_is_the_command_in_the_bundle_s_folder(written: Job) -
 def test_the_windows_line_changes_the_drive_and_quotes_for_cmd(written: Job) -> None:
     line = written.terminal_line(r"C:\Program Files\Slicer\PythonSlicer.exe", r"D:\my bundles\heart", windows=True)
     assert line.startswith(r'cd /d "D:\my bundles\heart" && "C:\Program Files\Slicer\PythonSlicer.exe" -X utf8 ')
+
+
+@pytest.mark.parametrize("name", ["Ann & Bob", "a^b", "(x86)", "a|b<c>d", "O'Brien & Söhne", "a,b;c=d", "tail\\"])
+def test_what_cmd_would_read_as_its_own_lies_in_quotes(written: Job, name: str) -> None:
+    job = replace(written, folder=Path("C:\\Users") / name)
+    line = job.terminal_line(rf"C:\{name}\python.exe", rf"D:\{name}\heart", windows=True)
+    folder, _, command = line.partition(" && ")
+    outside = "".join(line.split('"')[::2]).replace(" && ", "")
+    assert not set(outside) & set("&|<>^()'")
+    assert folder == rf'cd /d "D:\{name}\heart"'
+    assert shlex.split(command.replace("\\", "\\\\")) == job.command(rf"C:\{name}\python.exe")
+
+
+def test_a_backslash_at_an_argument_s_end_does_not_take_the_quote_with_it(written: Job) -> None:
+    line = written.terminal_line("C:\\R&D\\", windows=True)
+    assert ' && "C:\\R&D\\\\" -X utf8 ' in line
 
 
 def test_the_configurations_survive_the_way_the_command_line_is_read(tmp_path: Path, labels: Any) -> None:

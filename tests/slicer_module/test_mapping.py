@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from SlicerBMapDiffusionLib.mapping import SegmentInfo, guess_classes
+from SlicerBMapDiffusionLib.mapping import _STRUCTURES, SegmentInfo, guess_classes
 
 HEART = ("left-ventricle cavity", "myocardium", "left atrium")
 NECK = ("thyroid",)
@@ -100,6 +100,27 @@ def test_codes_are_known_whatever_the_name(kind, classes, known):
     assert guess("Segment_1", classes, entry(kind)) == known
 
 
+def test_codes_are_paired_as_in_dicoms_own_table():
+    coding = pytest.importorskip("pydicom.sr.coding", reason="pydicom is not installed in this environment")
+    pairs = [known.codes for known in _STRUCTURES.values() if len(known.codes) == 2]
+    assert len(pairs) == 6
+    for current, older in [*pairs, ("7771000", "G-A101"), ("24028007", "G-A100")]:
+        assert coding.Code(older, "SRT", "") == coding.Code(current, "SCT", "")
+
+
+def test_codes_mean_in_dicom_what_they_are_called_here():
+    codes = pytest.importorskip("pydicom.sr.codedict", reason="pydicom is not installed in this environment").codes.SCT
+    meant = {
+        "left ventricle": codes.LeftVentricle,
+        "left atrium": codes.LeftAtrium,
+        "right ventricle": codes.RightVentricle,
+        "right atrium": codes.RightAtrium,
+        "thyroid": codes.Thyroid,
+        "liver": codes.Liver,
+    }
+    assert {name: _STRUCTURES[name].codes[0] for name in meant} == {name: code.value for name, code in meant.items()}
+
+
 def test_the_code_counts_more_than_the_name():
     assert guess("LA", HEART, entry("SCT^87878005^Left ventricle")) == CAVITY
 
@@ -107,10 +128,17 @@ def test_the_code_counts_more_than_the_name():
 def test_a_side_modifies_the_structure():
     assert guess("x", HEART, entry("99TEST^1^Atrium", "SCT^7771000^Left")) == ATRIUM
     assert guess("x", HEART, entry("99TEST^1^Atrium", "SCT^24028007^Right")) is None
+    assert guess("x", HEART, entry("SRT^T-32100^Atrium", "SRT^G-A101^Left")) == ATRIUM
+    assert guess("x", HEART, entry("SRT^T-32100^Atrium", "SRT^G-A100^Right")) is None
 
 
 def test_a_tissue_is_known_by_its_region():
     assert guess("x", NECK, entry("SCT^85756007^Tissue", region="SCT^69748006^Thyroid")) == "thyroid"
+
+
+def test_a_code_of_the_whole_says_nothing_of_the_part_and_the_name_counts():
+    """TotalSegmentator's myocardium is coded as the heart."""
+    assert guess("heart_myocardium", HEART, entry("SCT^80891009^Heart")) == WALL
 
 
 def test_slicers_default_terminology_says_nothing_and_the_name_counts():

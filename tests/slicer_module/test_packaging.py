@@ -157,8 +157,8 @@ def test_pip_installs_the_shipped_wheel_and_then_wants_it_no_more(installed: Pat
     code = f"""
 import sys
 sys.path[:0] = [{str(target)!r}, {str(installed)!r}]
-from SlicerBMapDiffusionLib import install
-print(install._wheel_to_install())
+from SlicerBMapDiffusionLib import packages
+print(packages._wheel_to_install())
 """
     run_there = [sys.executable, "-B", "-I", "-c"]
     assert run(*run_there, code, cwd=tmp_path).strip() == "None"

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from slicer_module.workers import SAY, fake, is_alive, until
+from SlicerBMapDiffusionLib import process_tree
 from SlicerBMapDiffusionLib.messages import Message
 from SlicerBMapDiffusionLib.process import ENDED, JobProcess, JobQueue, worker_environment
 
@@ -226,6 +227,69 @@ def test_cancelling_ends_a_child_that_is_stopped(tmp_path: Path) -> None:
     assert not is_alive(process.pid or 0)
 
 
+WINDOWS = """#!{python}
+import os, sys, time
+sys.path.insert(0, {module!r})
+from SlicerBMapDiffusionLib.process_tree import _descendants
+assert sys.argv[1:4] == ["/F", "/T", "/PID"]
+time.sleep({seconds})
+root = int(sys.argv[4])
+for pid in [*_descendants(root), root]:
+    os.kill(pid, 9)
+"""
+
+
+def on_windows(folder: Path, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """As if this were Windows, with a taskkill that takes its time before it looks for descendants."""
+    program = folder / "taskkill"
+    module = str(ROOT / "SlicerBMapDiffusion")
+    program.write_text(WINDOWS.format(python=sys.executable, module=module, seconds=seconds))
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder))
+    monkeypatch.setattr(process_tree, "_POSIX", False)
+
+
+@posix
+def test_on_windows_taskkill_ends_the_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    on_windows(tmp_path, monkeypatch, seconds=0.0)
+    process = fake(TREE, tmp_path)
+    process.start()
+    family = [process.pid or 0, *pids_told(process)]
+    process.cancel()
+    assert process.state == "cancelled"
+    assert not any(map(is_alive, family))
+
+
+@posix
+def test_a_slow_taskkill_is_not_waited_for_and_ends_the_tree_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_windows(tmp_path, monkeypatch, seconds=1.0)
+    monkeypatch.setattr(process_tree, "_KILL_S", 0.1)
+    threads = threading.active_count()
+    ends_with_its_input = TREE.removesuffix("time.sleep(60)\n") + "sys.stdin.read()"
+    process = fake(ends_with_its_input, tmp_path)
+    process.start()
+    family = [process.pid or 0, *pids_told(process)]
+    began = time.monotonic()
+    process.cancel()
+    assert time.monotonic() - began < 0.9
+    assert process.state == "cancelled"
+    assert all(map(is_alive, family))
+    assert until(lambda: not any(map(is_alive, family)), 5)
+    assert until(lambda: threading.active_count() == threads)
+
+
+@posix
+def test_without_taskkill_the_process_itself_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    on_windows(tmp_path, monkeypatch, seconds=0.0)
+    monkeypatch.setenv("PATH", "")
+    process = fake("time.sleep(60)", tmp_path)
+    process.start()
+    process.cancel()
+    assert not is_alive(process.pid or 0)
+
+
 def test_cancelling_twice_or_after_the_end_changes_nothing(tmp_path: Path) -> None:
     process = fake("", tmp_path)
     process.start()
@@ -349,12 +413,12 @@ def test_cancelling_the_one_that_runs_starts_the_next(tmp_path: Path) -> None:
     assert (first.state, second.state) == ("cancelled", "done")
 
 
-def test_leaving_the_application_cancels_all_and_starts_none(tmp_path: Path) -> None:
+def test_cancelling_all_starts_none_of_those_that_wait(tmp_path: Path) -> None:
     queue, processes = JobQueue(), [fake("time.sleep(60)", tmp_path) for _ in range(3)]
     ended: list[JobProcess] = []
     for process in processes:
         queue.add(process, on_end=ended.append)
-    queue.on_exit()
+    queue.cancel_all()
     assert [process.state for process in processes] == ["cancelled"] * 3
     assert [process.pid is None for process in processes] == [False, True, True]
     assert len(ended) == 3

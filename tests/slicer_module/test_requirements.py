@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from SlicerBMapDiffusionLib import install
+from SlicerBMapDiffusionLib import packages
 
 ROOT = Path(__file__).parents[2]
 REQUIREMENTS = ROOT / "SlicerBMapDiffusion" / "Resources" / "requirements.txt"
@@ -37,7 +37,7 @@ def closure(names: list[str]) -> set[str]:
 def test_a_model_draws_with_what_is_installed_and_nothing_more(tmp_path: Path) -> None:
     """All else that this environment has is hidden from the worker."""
     pytest.importorskip("monai", reason="the package's own environment is needed; `make test` runs this")
-    names = [install._REQUIREMENT.fullmatch(line)[1] for line in install._lines(REQUIREMENTS)]  # type: ignore[index]
+    names = [packages._REQUIREMENT.fullmatch(line)[1] for line in packages._lines(REQUIREMENTS)]  # type: ignore[index]
     there = closure([*names, "torch", "torchvision", "monai-bmaps"]) | {"monai-bmaps"}
     hidden = {
         module
@@ -71,8 +71,8 @@ def test_the_module_asks_for_what_the_package_declares() -> None:
     tomllib = pytest.importorskip("tomllib", reason="Python 3.11 or newer reads pyproject.toml")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     declared = {line for line in project["dependencies"] if not line.startswith("torch")}
-    assert declared <= set(install._lines(REQUIREMENTS))
-    assert f"torch{install.TORCH}" in project["dependencies"]
+    assert declared <= set(packages._lines(REQUIREMENTS))
+    assert f"torch{packages.TORCH}" in project["dependencies"]
 
 
 def test_slicer_reads_the_terminology_with_each_class(application: Any) -> None:

@@ -156,6 +156,44 @@ def test_a_single_frame_cuts_a_closed_surface_as_its_sweep_does(module):
     assert np.array_equal(single[0], sweep[SWEEP.count // 2])
 
 
+@pytest.mark.parametrize("at_once", [1, 5, 100])
+def test_a_stack_cut_in_parts_is_the_stack(module, monkeypatch, at_once):
+    from SlicerBMapDiffusionLib import surfaces
+
+    segmentation = add_ball(phantom.in_world(MARKERS[1]), 4.0)
+    mapping = phantom.mapping_of(segmentation)
+    usual = module.labels_in_frame(segmentation, mapping, phantom.marker_frame(SWEEP))
+    monkeypatch.setattr(surfaces, "_AT_ONCE", at_once)
+    assert np.array_equal(module.labels_in_frame(segmentation, mapping, phantom.marker_frame(SWEEP)), usual)
+    assert (usual.any(axis=(1, 2))).sum() > 5
+
+
+def test_a_long_stack_looks_at_each_triangle_a_few_times_only(module, monkeypatch):
+    """VTK by itself looks at all of them for each frame: seconds for a sweep of a fine surface."""
+    from SlicerBMapDiffusionLib import surfaces
+
+    cut, seen = surfaces._cut, []
+    monkeypatch.setattr(surfaces, "_cut", lambda *given: (seen.append(given), cut(*given))[1])
+    segmentation = add_ball(phantom.in_world(MARKERS[1]), 8.0)
+    frame = phantom.marker_frame(FrameSize(44, 40, 0.5, 0.45, count=200, step_mm=0.1))
+    assert module.labels_in_frame(segmentation, phantom.mapping_of(segmentation), frame).any()
+    surface = segmentation.GetSegmentation().GetNthSegment(0).GetRepresentation("Closed surface")
+    assert sum(len(triangles) for _, triangles, _ in seen) < 4 * surface.GetNumberOfPolys()
+
+
+def test_a_surface_in_strips_is_cut_as_its_triangles_are(module):
+    segmentation = add_ball(phantom.in_world(MARKERS[1]), 2.0)
+    mapping, frame = phantom.mapping_of(segmentation), phantom.marker_frame(SWEEP)
+    expected = module.labels_in_frame(segmentation, mapping, frame)
+    segment = segmentation.GetSegmentation().GetNthSegment(0)
+    stripper = vtk.vtkStripper()
+    stripper.SetInputData(segment.GetRepresentation("Closed surface"))
+    stripper.Update()
+    assert stripper.GetOutput().GetNumberOfStrips() > 0
+    segment.AddRepresentation("Closed surface", stripper.GetOutput())
+    assert np.array_equal(module.labels_in_frame(segmentation, mapping, frame), expected)
+
+
 def test_the_segmentation_is_left_as_it_was(module):
     segmentation = add_ball(phantom.in_world(MARKERS[1]), 2.0)
     before = segmentation.GetMTime(), slicer.mrmlScene.GetNumberOfNodes()
@@ -259,6 +297,46 @@ def test_empty_segments_are_named(module):
     drawn = segmentation.GetSegmentation().AddEmptySegment("", "not drawn")
     with pytest.raises(ValueError, match="are empty: box 0, not drawn"):
         module.labels_in_frame(segmentation, {identifier: 1, drawn: 2}, UNIT)
+
+
+def fractional() -> Any:
+    image = slicer.vtkOrientedImageData()
+    image.SetDimensions(7, 5, 1)
+    image.AllocateScalars(vtk.VTK_CHAR, 1)
+    image.GetPointData().GetScalars().Fill(108)
+    return image
+
+
+def contours() -> Any:
+    loop = vtk.vtkRegularPolygonSource()
+    loop.SetNumberOfSides(12)
+    loop.GeneratePolygonOff()
+    loop.Update()
+    return loop.GetOutput()
+
+
+@pytest.mark.parametrize(("kind", "make"), [("Fractional labelmap", fractional), ("Planar contour", contours)])
+def test_segments_stored_in_another_way_ask_for_a_binary_labelmap(module, kind, make):
+    segmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "imported")
+    segmentation.GetSegmentation().SetSourceRepresentationName(kind)
+    segment = slicer.vtkSegment()
+    segment.SetName("GTV")
+    segment.AddRepresentation(kind, make())
+    assert segmentation.GetSegmentation().AddSegment(segment, "gtv")
+    with pytest.raises(ValueError, match=f"GTV is stored as {kind}; create a binary labelmap of it in the Segment"):
+        module.labels_in_frame(segmentation, {"gtv": 1}, UNIT)
+
+
+def test_planar_contours_whose_surface_was_made_are_cut_by_it(module):
+    segmentation = add_ball(phantom.in_world(MARKERS[1]), 2.0)
+    mapping, frame = phantom.mapping_of(segmentation), phantom.marker_frame()
+    expected = module.labels_in_frame(segmentation, mapping, frame)
+    segment = segmentation.GetSegmentation().GetNthSegment(0)
+    surface = segment.GetRepresentation("Closed surface")
+    segment.AddRepresentation("Planar contour", contours())
+    segmentation.GetSegmentation().SetSourceRepresentationName("Planar contour")
+    segment.AddRepresentation("Closed surface", surface)
+    assert np.array_equal(module.labels_in_frame(segmentation, mapping, frame), expected)
 
 
 def test_unmapped_segments_are_refused(module):

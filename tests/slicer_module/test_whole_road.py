@@ -83,13 +83,20 @@ def test_the_beam_of_the_phantom_s_image_is_found(opened: panels.Opened) -> None
     assert opened.ui.generateButton.enabled
 
 
+def test_the_worker_s_packages_pass_the_check_that_follows_an_installation(opened: panels.Opened) -> None:
+    opened.load("heart")
+    opened.panel.logic.errands.check_packages()
+    opened.until(lambda: not opened.panel.logic.busy, _PATIENCE_S)
+    assert opened.status == "The packages are installed and work."
+
+
 def test_without_packages_the_self_test_ends_before_the_drawing(
     opened: panels.Opened, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from SlicerBMapDiffusionLib import install
+    from SlicerBMapDiffusionLib import packages
 
     opened.widget.exit()
     monkeypatch.delenv("BMAP_WORKER_PYTHON")
-    monkeypatch.setattr(install, "missing", lambda: ["torch"])
+    monkeypatch.setattr(packages, "missing", lambda: ["torch"])
     opened.module.SlicerBMapDiffusionTest().runTest()
     assert "Python packages are missing" in capsys.readouterr().out

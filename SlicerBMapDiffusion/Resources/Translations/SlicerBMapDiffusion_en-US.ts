@@ -508,6 +508,25 @@
         </message>
     </context>
     <context>
+        <name>SlicerBMapDiffusionLib.beam_display</name>
+        <message>
+            <source>Handles of the beam</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>probe</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>depth</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>width</source>
+            <translation type="unfinished" />
+        </message>
+    </context>
+    <context>
         <name>SlicerBMapDiffusionLib.beam_finding</name>
         <message>
             <source>Choose the loaded image that the file belongs to (2. Image plane).</source>
@@ -530,6 +549,14 @@
         </message>
         <message>
             <source>Looking for the beam ...</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Checking the packages ...</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The packages are installed and work.</source>
             <translation type="unfinished" />
         </message>
         <message>
@@ -942,7 +969,7 @@ Add {path} only if you trust its source.</source>
             <translation type="unfinished" />
         </message>
         <message>
-            <source>Segment {name} has neither voxels nor a surface; create a binary labelmap in Segmentations.</source>
+            <source>Segment {name} is stored as {kind}; create a binary labelmap of it in the Segmentations module.</source>
             <translation type="unfinished" />
         </message>
         <message>
