@@ -19,7 +19,9 @@ class SegmentTable:
 
     def __init__(self, widget: Any, changed: Callable[[ClassTable], None]) -> None:
         self.widget, self.changed = widget, changed
-        self.table, self.classes, self.names = ClassTable(), (), {}
+        self.table = ClassTable()
+        self.classes: tuple[str, ...] = ()
+        self.names: dict[str, str] = {}
         self.choices: list[Any] = []
         widget.setColumnCount(2)
         widget.setHorizontalHeaderLabels([_("Segment"), _("Structure of the model")])
@@ -31,16 +33,18 @@ class SegmentTable:
     def show(self, table: ClassTable, segmentation: Any, classes: tuple[str, ...]) -> None:
         """Show the table; rows are only made anew where something else is to be seen."""
         held = segmentation.GetSegmentation() if segmentation else None
-        names = {identifier: held.GetSegment(identifier).GetName() for identifier, _name in table.rows} if held else {}
+        rows = table.rows if held is not None else ()
+        segments = [held.GetSegment(identifier) for identifier, _name in rows]
+        names = {identifier: segment.GetName() for (identifier, _name), segment in zip(rows, segments, strict=True)}
         if (table, classes, names) == (self.table, self.classes, self.names):
             return
         self.table, self.classes, self.names = table, classes, names
         chosen = self.widget.currentRow()
         self.choices = []
         self.widget.setRowCount(0)
-        self.widget.setRowCount(len(names) and len(table.rows))
-        for row, (identifier, name) in enumerate(table.rows if held else ()):
-            self.widget.setItem(row, 0, _named(held.GetSegment(identifier)))
+        self.widget.setRowCount(len(rows))
+        for row, ((identifier, name), segment) in enumerate(zip(rows, segments, strict=True)):
+            self.widget.setItem(row, 0, _named(segment))
             self.widget.setCellWidget(row, 1, self._choice(identifier, name))
         if 0 <= chosen < len(table.rows):
             self.widget.selectRow(chosen)

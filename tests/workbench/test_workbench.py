@@ -104,7 +104,9 @@ def wait_for(page: Any, status: str) -> str:
 
 
 def load(page: Any, name: str, steps: int) -> None:
+    page.fill(".steps input", "999")  # no phantom's own: the answer to the click cannot be missed
     page.click(f".load-{name}")
+    sync_api.expect(page.locator(".steps input")).not_to_have_value("999")
     sync_api.expect(page.locator(".save")).to_have_count(0)
     page.fill(".steps input", str(steps))
     wait_for(page, "Press Generate")
