@@ -32,7 +32,7 @@ class SegmentTable:
 
     def show(self, table: ClassTable, segmentation: Any, classes: tuple[str, ...]) -> None:
         """Show the table; rows are only made anew where something else is to be seen."""
-        held = segmentation.GetSegmentation() if segmentation else None
+        held: Any = segmentation.GetSegmentation() if segmentation else None
         rows = table.rows if held is not None else ()
         segments = [held.GetSegment(identifier) for identifier, _name in rows]
         names = {identifier: segment.GetName() for (identifier, _name), segment in zip(rows, segments, strict=True)}
