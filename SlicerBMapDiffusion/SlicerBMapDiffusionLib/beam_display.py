@@ -77,7 +77,9 @@ class BeamDisplay(VTKObservationMixin):
         node.SetSaveWithScene(False)
         self._node = slicer.mrmlScene.AddNode(node)
         node.CreateDefaultDisplayNodes()
-        node.GetDisplayNode().SetSaveWithScene(False)
+        display = node.GetDisplayNode()
+        display.SetSaveWithScene(False)
+        display.SetSelectedColor(*scene.BEAM_COLOUR)
         for label in (_("probe"), _("depth"), _("width")):
             node.AddControlPoint(0.0, 0.0, 0.0, label)
         node.SetFixedNumberOfControlPoints(True)

@@ -111,6 +111,12 @@ class BeamSettings:
             **round_face,
         )
 
+    def described(self) -> str:
+        """The numbers that this kind of beam has, for a line of text."""
+        if self.kind == "linear":
+            return f"{self.depth_mm:.1f} mm deep, {self.width_mm:.1f} mm wide"
+        return f"{self.depth_mm:.1f} mm deep, {2 * self.half_angle_deg:.1f}\N{DEGREE SIGN} wide"
+
     def lowered(self) -> BeamSettings:
         """The same beam where its whole face is in the frame: a curved face's ends lie above its middle."""
         if self.kind != "curvilinear":

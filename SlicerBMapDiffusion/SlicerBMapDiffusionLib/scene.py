@@ -14,9 +14,10 @@ from SlicerBMapDiffusionLib.scene_frames import (
 )
 from SlicerBMapDiffusionLib.scene_input import image_in_frame, labels_in_frame, middle_of, segments_of, warnings_for
 from SlicerBMapDiffusionLib.scene_output import add_result, is_synthetic, record_of
-from SlicerBMapDiffusionLib.scene_views import aim, hide_outline, show, show_outline
+from SlicerBMapDiffusionLib.scene_views import BEAM_COLOUR, aim, hide_outline, show, show_outline
 
 __all__ = [
+    "BEAM_COLOUR",
     "add_result",
     "aim",
     "frame_from_markup",

@@ -15,7 +15,9 @@ from SlicerBMapDiffusionLib.beams import Beam, outline
 from SlicerBMapDiffusionLib.frames import Frame
 
 _OUTLINE = "BMapDiffusion.outline"
-_AMBER = (1.0, 0.75, 0.2)
+BEAM_COLOUR = (1.0, 0.75, 0.2)
+"""Red, green, blue: amber, of the outline and its handles."""
+
 _MARGIN = 1.1
 
 
@@ -91,7 +93,7 @@ def _add_outline_node() -> Any:
     node.SetSaveWithScene(False)
     display = slicer.vtkMRMLModelDisplayNode()
     display.SetSaveWithScene(False)
-    display.SetColor(*_AMBER)
+    display.SetColor(*BEAM_COLOUR)
     display.SetVisibility2D(True)
     display.SetSliceIntersectionThickness(2)
     display.SetOpacity(0.4)

@@ -35,6 +35,8 @@ def _plain(parameters: type) -> type:
     for name in parameters.__annotations__:
         if not hasattr(parameters, name):
             setattr(parameters, name, None)
+    parameters.StartModify = lambda _self: 0
+    parameters.EndModify = lambda _self, _before: None
     return parameters
 
 

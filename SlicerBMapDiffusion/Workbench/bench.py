@@ -13,7 +13,7 @@ from SlicerBMapDiffusionLib.bundles import Model
 from SlicerBMapDiffusionLib.class_table import ClassTable
 from SlicerBMapDiffusionLib.job import Message, new_job_folder, write_job
 from SlicerBMapDiffusionLib.mapping import guess_classes
-from SlicerBMapDiffusionLib.parameters import FrameKind, OutputKind, Parameters
+from SlicerBMapDiffusionLib.parameters import BeamSource, FrameKind, OutputKind, Parameters
 from SlicerBMapDiffusionLib.process import ENDED, JobProcess
 
 
@@ -48,6 +48,7 @@ class Bench:
         slicer.mrmlScene.Clear(0)
         slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(slicer.mrmlScene, True)
         volume, segmentation = self.parameters.volume, self.parameters.segmentation = sample_data.load(name)
+        self.parameters.beam_source = BeamSource.MODEL
         segmentation.GetDisplayNode().SetVisibility2DFill(False)
         segmentation.GetDisplayNode().SetSliceIntersectionThickness(2)
         self.parameters.slice_number = (volume.GetImageData().GetDimensions()[2] - 1) // 2
@@ -63,6 +64,13 @@ class Bench:
             segments = scene.segments_of(segmentation)
             table = ClassTable().updated(name, segmentation.GetID(), segments, model.classes)
             chosen.class_table = table.to_text()
+
+    def set_beam_by_hand(self, wanted: bool) -> None:
+        """Let the beam's numbers be the user's, the model's own to begin with, or the model's again."""
+        chosen = self.parameters
+        if wanted and chosen.beam_source is not BeamSource.MANUAL and self.model is not None:
+            planning.write_settings(chosen, planning.model_settings(self.model))
+        chosen.beam_source = BeamSource.MANUAL if wanted else BeamSource.MODEL
 
     def draw(self, images: int) -> None:
         """Start a job for one image or several variants.

@@ -17,13 +17,24 @@ from trame_slicer.rca_view import register_rca_factories
 from trame_slicer.views import Layout, LayoutDirection, SliceView, ViewLayoutDefinition
 
 from SlicerBMapDiffusionLib import planning, sample_data, scene
+from SlicerBMapDiffusionLib.beam_display import BeamDisplay
+from SlicerBMapDiffusionLib.beams import BeamSettings
 from SlicerBMapDiffusionLib.messages import Message
 
 _NAME = "B-map diffusion: browser workbench"
 _NOTE = "This is not 3D Slicer. Synthetic images: for research and teaching, not for diagnosis."
 _VIEWS = {"Input": "Phantom and its segmentation", "Synthetic": "Synthetic image"}
 _STATES = {"starting": "Starting Python ...", "loading": "Loading the model ...", "writing": "Writing the result ..."}
-_START = {"model": "", "slice": 0, "slices": 1, "steps": 20, "seed": 1, "attenuation": 44, "images": 1}
+_START = {
+    "model": "",
+    "slice": 0,
+    "slices": 1,
+    "steps": 20,
+    "seed": 1,
+    "attenuation": 44,
+    "images": 1,
+    "by_hand": False,
+}
 _PLAIN = {"density": "compact", "hide_details": True, "disabled": ("busy",)}
 
 
@@ -38,7 +49,19 @@ class Page(TrameApp):
     def __init__(self, application: SlicerApp, bench: Bench) -> None:
         super().__init__()
         self.bench = bench
-        self.state.update({**_START, "variant": 1, "drawn": 0, "busy": False, "progress": 0, "trame__title": _NAME})
+        self._beam = BeamDisplay(self._pulled)
+        self.state.update(
+            {
+                **_START,
+                "variant": 1,
+                "drawn": 0,
+                "busy": False,
+                "progress": 0,
+                "beam": "",
+                "drawable": False,
+                "trame__title": _NAME,
+            }
+        )
         register_rca_factories(application.view_manager, self.server, slice_view_ui_f=_title)
         self._layout = LayoutManager(application.scene, application.view_manager, self.server)
         views = [ViewLayoutDefinition.slice_view("Axial", label=name) for name in _VIEWS]
@@ -56,7 +79,7 @@ class Page(TrameApp):
         chosen = self.bench.parameters
         slices = chosen.volume.GetImageData().GetDimensions()[2]
         self.state.update({"slices": slices, "slice": chosen.slice_number, "model": chosen.model, "drawn": 0})
-        self.state.update({"steps": chosen.steps, "attenuation": chosen.attenuation_db})
+        self.state.update({"steps": chosen.steps, "attenuation": chosen.attenuation_db, "by_hand": False})
         self.choose()
 
     @change(*_START)
@@ -66,13 +89,14 @@ class Page(TrameApp):
         if state.model and state.model != chosen.model:
             self.bench.choose(state.model)
             state.update({"steps": chosen.steps, "attenuation": chosen.attenuation_db})
+        self.bench.set_beam_by_hand(bool(state.by_hand))
         chosen.slice_number, chosen.attenuation_db = int(state.slice), float(state.attenuation)
         try:
             chosen.steps, chosen.seed = int(state.steps), int(state.seed)
             reason = planning.reason_not_ready(chosen, self.bench.model) if chosen.volume else "Load a phantom."
         except (ValueError, TypeError):
             reason = "Steps and seed must be whole numbers."
-        state.ready = reason is None
+        state.drawable = reason is None
         self._say(reason or "Press Generate.")
         self._aim()
 
@@ -136,14 +160,22 @@ class Page(TrameApp):
         for view, volume in zip(self._views, (chosen.volume, self.bench.result), strict=True):
             view.set_background_volume_id(volume.GetID() if volume is not None else None)
             view.set_ruler(view.get_view_node().RulerTypeThin)
-        scene.hide_outline()
-        if self.state.ready:
-            frame = planning.frame_of(chosen, self.bench.model)
-            scene.show_outline(frame, planning.beam_of(chosen, self.bench.model, frame.size))
-            for view in self._views:
-                scene.aim(view.get_view_node(), frame)
+            if self.state.drawable:
+                scene.aim(view.get_view_node(), planning.frame_of(chosen, self.bench.model))
+        self._show_beam()
+
+    def _show_beam(self) -> None:
+        chosen = self.bench.parameters
+        self._beam.show(chosen, self.bench.model if self.state.drawable else None)
+        by_hand = bool(self.state.by_hand and self.state.drawable)
+        self.state.beam = planning.settings_of(chosen).described() if by_hand else ""
         for view in self._views:
             view.schedule_render()
+
+    def _pulled(self, beam: BeamSettings) -> None:
+        planning.write_settings(self.bench.parameters, beam)
+        with self.state:
+            self._show_beam()
 
     def _say(self, text: str, failed: bool = False) -> None:
         self.state.update({"status": text, "failed": failed})
@@ -174,11 +206,15 @@ class Page(TrameApp):
                 v3.VTextField(label=name.capitalize(), v_model=name, type="number", classes=name, **_PLAIN)
         _slider("slice", "'Slice ' + slice", 0, "slices - 1")
         _slider("attenuation", "'B-map: ' + attenuation + ' dB'", 0, "120")
+        v3.VSwitch(label="Set the beam by hand: pull its points", v_model="by_hand", classes="by-hand", **_PLAIN)
+        html.Div("{{ beam }}", v_if="beam", classes="beam text-caption")
         _slider("images", "images > 1 ? images + ' variants' : 'One image'", 1, "8")
 
     def _build_run(self) -> None:
         with html.Div(classes="d-flex ga-2"):
-            v3.VBtn("Generate", click=self.generate, disabled=("busy || !ready",), color="primary", classes="generate")
+            v3.VBtn(
+                "Generate", click=self.generate, disabled=("busy || !drawable",), color="primary", classes="generate"
+            )
             v3.VBtn("Cancel", click=self.cancel, disabled=("!busy",), classes="cancel")
         v3.VProgressLinear(model_value=("progress",), v_show="busy", height=6)
         html.Div("{{ status }}", classes=("['status', failed ? 'text-error' : '']",))
