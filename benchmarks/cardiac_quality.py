@@ -33,13 +33,12 @@ from monai_bmaps.metrics.comparison import (
     POOLS,
     Features,
     as_rows,
-    bootstrap_picks,
     distances,
     file_features,
     from_rows,
-    interval,
     resampled_distances,
 )
+from monai_bmaps.metrics.findings import bootstrap_picks, interval
 from monai_bmaps.pictures import to_grey
 
 BUNDLE = Path(__file__).parents[1] / "bundles" / "cardiac_bmap_sdm"

@@ -18,9 +18,9 @@ from monai_bmaps.metrics.command import main
 from monai_bmaps.metrics.contrast import FeatureSet, contrasts, halves_of
 from monai_bmaps.metrics.distribution import frechet_rows, warnings_of_size
 from monai_bmaps.metrics.families import FAMILIES
+from monai_bmaps.metrics.findings.table import table
 from monai_bmaps.metrics.image_set import ImageSet
 from monai_bmaps.metrics.store import Store, digest_of
-from monai_bmaps.metrics.table import table
 
 SIZE = (33, 40)
 

@@ -10,9 +10,10 @@ import pytest
 import torch
 from ultrasound_phantoms import phantom_hearts
 
-from monai_bmaps.metrics import grouped, keys, segmenter
+from monai_bmaps.metrics import segmenter
 from monai_bmaps.metrics.augmentation import Augmentation
-from monai_bmaps.metrics.grouped import mean_by_group
+from monai_bmaps.metrics.findings import bootstrap, measured
+from monai_bmaps.metrics.findings.bootstrap import mean_by_group
 from monai_bmaps.metrics.image_set import ImageSet
 from monai_bmaps.metrics.overlap import dice_per_structure, hausdorff_per_structure
 from monai_bmaps.metrics.segmenter import SegmenterSettings, train_segmenter
@@ -40,7 +41,7 @@ def hearts() -> tuple[ImageSet, ImageSet]:
 
 
 def test_examples_hold() -> None:
-    results = [doctest.testmod(module) for module in (grouped, keys)]
+    results = [doctest.testmod(module) for module in (bootstrap, measured)]
     assert [(result.failed, result.attempted > 0) for result in results] == [(0, True)] * 2
 
 

@@ -19,8 +19,8 @@ from monai_bmaps.evaluation.gathering import anywhere, gathered
 from monai_bmaps.metrics.comparison import POOLS, Features, file_features
 from monai_bmaps.metrics.contrast import FeatureSet, contrasts
 from monai_bmaps.metrics.distribution import frechet_rows, kernel_rows, manifold_rows
+from monai_bmaps.metrics.findings import Measured
 from monai_bmaps.metrics.frechet import InceptionStem
-from monai_bmaps.metrics.measured import Measured
 
 _KEYS = {pool: f"max_pool_{index}" for index, pool in enumerate(POOLS, 1)}
 _KEY_POOL = max(POOLS)

@@ -1,4 +1,4 @@
-"""How far apart two image sets are: features of images as 8-bit files hold them, distances, bootstrap samples."""
+"""How far apart two image sets are: features of images as 8-bit files hold them, and distances."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from monai_bmaps.metrics.findings import Picks
 from monai_bmaps.metrics.frechet import FeatureStatistics, InceptionStem, frechet_distance, stem_features
 from monai_bmaps.pictures import to_grey
 
@@ -16,8 +17,6 @@ Features: TypeAlias = dict[int, torch.Tensor]
 """``{64: (N, 64), 192: (N, 192)}`` of N images at the first and the second max-pool."""
 POOLS = {64: "max-pool 1 (64 features)", 192: "max-pool 2 (192 features)"}
 """Where distances are taken, by number of features."""
-Picks: TypeAlias = tuple["np.ndarray[Any, Any]", "np.ndarray[Any, Any]"]
-"""Which images of a first and of a second set one bootstrap sample takes."""
 
 _HALF_A_GREY_LEVEL = 1 / 255
 
@@ -84,41 +83,6 @@ def distances(first: Mapping[int, torch.Tensor], second: Mapping[int, torch.Tens
     }
 
 
-def bootstrap_picks(
-    first: int | Sequence[str], second: int | Sequence[str], resamplings: int = 200, seed: int = 0
-) -> list[Picks]:
-    """Return which images every bootstrap sample takes, with replacement, from two sets.
-
-    Where groups are known, groups are drawn and come with all their images: frames of one patient are alike, and drawn
-    one by one they would make intervals too narrow.
-
-    Runs that are to be compared take the same picks, so that what the real images add to both cancels.
-
-    Args:
-        first: how many images a set has, or the group (patient, sweep, exam) of each.
-        second: the same of the other set.
-        resamplings: how many samples.
-        seed: of the draws.
-    """
-    generator = np.random.default_rng(seed)
-    members = [_members(each) for each in (first, second)]
-
-    def drawn(groups: list[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
-        return np.concatenate([groups[pick] for pick in generator.integers(0, len(groups), len(groups))])
-
-    return [(drawn(members[0]), drawn(members[1])) for _ in range(resamplings)]
-
-
-def _members(groups: int | Sequence[str]) -> list[np.ndarray[Any, Any]]:
-    """The rows of each group."""
-    if isinstance(groups, int):
-        return list(np.arange(groups)[:, None])
-    rows: dict[str, list[int]] = {}
-    for row, group in enumerate(groups):
-        rows.setdefault(group, []).append(row)
-    return [np.array(own) for own in rows.values()]
-
-
 def resampled_distances(
     first: Mapping[int, torch.Tensor],
     second: Mapping[int, torch.Tensor],
@@ -131,7 +95,7 @@ def resampled_distances(
     Args:
         first: features.
         second: features.
-        picks: of :func:`bootstrap_picks`.
+        picks: of :func:`~monai_bmaps.metrics.findings.bootstrap_picks`.
         description: of a progress bar; ``None``: no bar.
     """
     drawn = [
@@ -139,26 +103,6 @@ def resampled_distances(
         for mine, yours in tqdm(picks, desc=description, disable=description is None)
     ]
     return {pool: np.array([found[pool] for found in drawn]) for pool in first}
-
-
-def interval(
-    estimate: float, drawn: np.ndarray[Any, Any], lowest: float = -np.inf, share: float = 0.95
-) -> tuple[float, float]:
-    """Return the interval of an estimate: it, plus the spread of its bootstrap samples around their own mean.
-
-    Repeated images raise a Frechet distance, so that percentiles of the bootstrap samples themselves lie too high:
-    of two equal Gaussian sets of 128 and 61 (192 features) they leave out the estimate three times in four and the
-    expected distance at these sizes once in five, where this interval holds it in all 60 repetitions.
-
-    Args:
-        estimate: of the sets as they are.
-        drawn: of bootstrap samples.
-        lowest: bound of what is possible: 0 for a distance.
-        share: how much of the samples the interval holds.
-    """
-    rest = 50 * (1 - share)
-    low, high = np.percentile(drawn - drawn.mean(), [rest, 100 - rest])
-    return max(lowest, float(estimate + low)), float(estimate + high)
 
 
 def _picked(features: Mapping[int, torch.Tensor], rows: np.ndarray[Any, Any]) -> Features:

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from monai_bmaps.metrics.comparison import POOLS, Picks, bootstrap_picks, distances, interval, resampled_distances
+from monai_bmaps.metrics.comparison import POOLS, distances, resampled_distances
 from monai_bmaps.metrics.contrast import Contrast
+from monai_bmaps.metrics.findings import Measured, Picks, bootstrap_picks, interval
 from monai_bmaps.metrics.kernel import KernelDistance
 from monai_bmaps.metrics.manifold import NEIGHBOURS, manifold_measures
-from monai_bmaps.metrics.measured import Measured
 
 _FRECHET = "Frechet distance"
 _KERNEL = "Kernel distance (KID, cubic, unbiased)"

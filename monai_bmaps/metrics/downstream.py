@@ -21,9 +21,8 @@ from tqdm import tqdm
 from monai_bmaps.files import replacing
 from monai_bmaps.metrics import preconditions
 from monai_bmaps.metrics.downstream_report import CellResult, findings_of, write_report
-from monai_bmaps.metrics.findings import Findings
+from monai_bmaps.metrics.findings import Findings, Measured
 from monai_bmaps.metrics.image_set import ImageSet
-from monai_bmaps.metrics.measured import Measured
 from monai_bmaps.metrics.overlap import dice_per_structure, hausdorff_per_structure
 from monai_bmaps.metrics.reading import ReadingOptions, read_images
 from monai_bmaps.metrics.segmenter import SegmenterSettings, train_segmenter

@@ -13,12 +13,8 @@ import numpy as np
 import torch
 
 from monai_bmaps.files import replacing
-from monai_bmaps.metrics.figures import BLUE, GREEN, ORANGE, new_figure
-from monai_bmaps.metrics.findings import Findings
-from monai_bmaps.metrics.grouped import mean_by_group
+from monai_bmaps.metrics.findings import BLUE, GREEN, ORANGE, Findings, Measured, key_of, mean_by_group, new_figure
 from monai_bmaps.metrics.image_set import ImageSet
-from monai_bmaps.metrics.keys import key_of
-from monai_bmaps.metrics.measured import Measured
 
 _NAMES = {"real": "real only", "synthetic": "synthetic only", "both": "real + synthetic"}
 _COLOURS = {"real": BLUE, "synthetic": ORANGE, "both": GREEN}

@@ -1,4 +1,4 @@
-"""Figures of a report: values with their floor, histograms, samples. Colours tell apart without hue (Okabe and Ito)."""
+"""Figures of a report: values with their floor, histograms, samples."""
 
 from __future__ import annotations
 
@@ -9,29 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from monai_bmaps.metrics.findings import BLUE, ORANGE, Measured, new_figure
 from monai_bmaps.metrics.image_set import ImageSet
-from monai_bmaps.metrics.measured import Measured
 from monai_bmaps.pictures import Pixels, colour_labels, side_by_side, to_grey
 from monai_bmaps.transforms import LabelToCondition
-
-BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#767676"
-"""Okabe and Ito's blue, vermilion and green, https://jfly.uni-koeln.de/color; grey for what is compared with."""
-
-
-def new_figure(width: float, height: float) -> Any:
-    """An empty matplotlib ``Figure`` of this size in inches, drawn without a display.
-
-    Raises:
-        ImportError: matplotlib is not installed.
-    """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError('figures need matplotlib: pip install "monai-bmaps[metrics]"') from error
-    figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
 
 
 def draw_values(panels: Mapping[str, Sequence[tuple[str, Measured, str]]], path: Path) -> None:

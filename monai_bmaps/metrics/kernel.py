@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from monai_bmaps.metrics.comparison import Picks
+from monai_bmaps.metrics.findings import Picks
 
 
 def cubic_kernel(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:

@@ -19,11 +19,8 @@ import torch
 from torch.nn import functional
 
 from monai_bmaps.metrics import preconditions
-from monai_bmaps.metrics.figures import BLUE, ORANGE, new_figure
-from monai_bmaps.metrics.findings import Findings
-from monai_bmaps.metrics.grouped import mean_by_group
+from monai_bmaps.metrics.findings import BLUE, ORANGE, Findings, Measured, mean_by_group, new_figure
 from monai_bmaps.metrics.image_set import ImageSet
-from monai_bmaps.metrics.measured import Measured
 from monai_bmaps.metrics.neighbours import Blurred, Copies, Distances, in_features, in_pixels
 
 SHARE = 0.01

@@ -16,12 +16,8 @@ import numpy as np
 import torch
 
 from monai_bmaps.metrics import preconditions
-from monai_bmaps.metrics.figures import BLUE, ORANGE, new_figure
-from monai_bmaps.metrics.findings import Findings
-from monai_bmaps.metrics.grouped import mean_by_group
+from monai_bmaps.metrics.findings import BLUE, ORANGE, Findings, Measured, key_of, mean_by_group, new_figure
 from monai_bmaps.metrics.image_set import ImageSet
-from monai_bmaps.metrics.keys import key_of
-from monai_bmaps.metrics.measured import Measured
 from monai_bmaps.metrics.overlap import dice_per_structure
 from monai_bmaps.metrics.segmenter import SegmenterSettings, train_segmenter
 

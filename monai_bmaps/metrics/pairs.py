@@ -8,11 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from monai_bmaps.metrics.comparison import bootstrap_picks, interval
 from monai_bmaps.metrics.figures import draw_histograms
-from monai_bmaps.metrics.findings import Findings
+from monai_bmaps.metrics.findings import Findings, Measured, bootstrap_picks, interval
 from monai_bmaps.metrics.image_set import ImageSet
-from monai_bmaps.metrics.measured import Measured
 from monai_bmaps.metrics.perceptual import VARIANTS, Lpips, Net, peak_signal_to_noise, structural_similarity
 
 Measure = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]

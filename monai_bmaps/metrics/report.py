@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from monai_bmaps.files import replacing
-from monai_bmaps.metrics.findings import Findings
-from monai_bmaps.metrics.measured import Measured
-from monai_bmaps.metrics.table import table
+from monai_bmaps.metrics.findings import Findings, Measured, table
 
 INTERVALS = (
     "Intervals are 95 % bootstrap intervals over patients, sweeps or exams where these are known, else over images. A "

@@ -10,17 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import ks_2samp, wasserstein_distance
 
-from monai_bmaps.metrics.comparison import interval
-from monai_bmaps.metrics.measured import Measured
+from monai_bmaps.metrics.findings import Measured, Picks, bootstrap_picks, interval, rows_by_group
 from monai_bmaps.metrics.realism.frame import Numbers
-
-Rows: TypeAlias = NDArray[np.int64]
 
 _FEWEST = 2  # images with a value, to speak of a distribution
 _FEWEST_GROUPS = 4  # for two halves of the real images
@@ -69,16 +66,14 @@ class Resampling:
     seed: int = 0
 
     @cached_property
-    def picks(self) -> list[tuple[Rows, Rows]]:
+    def picks(self) -> list[Picks]:
         """Real and synthetic images of every bootstrap sample."""
-        generator = np.random.default_rng(self.seed)
-        members = [_members(self.real), _members(self.synthetic)]
-        return [(_drawn(members[0], generator), _drawn(members[1], generator)) for _ in range(self.samples)]
+        return bootstrap_picks(self.real, self.synthetic, self.samples, self.seed)
 
     @cached_property
-    def halves(self) -> list[tuple[Rows, Rows]]:
+    def halves(self) -> list[Picks]:
         """The real images in two halves without a group in common; empty with fewer than four groups."""
-        generator, members = np.random.default_rng(self.seed), _members(self.real)
+        generator, members = np.random.default_rng(self.seed), rows_by_group(self.real)
         if len(members) < _FEWEST_GROUPS:
             return []
         shuffled = [generator.permutation(len(members)) for _ in range(self.halvings)]
@@ -87,15 +82,6 @@ class Resampling:
             (np.concatenate([members[k] for k in order[:middle]]), np.concatenate([members[k] for k in order[middle:]]))
             for order in shuffled
         ]
-
-
-def _members(groups: Sequence[str]) -> list[Rows]:
-    names = np.array(groups)
-    return [np.flatnonzero(names == name) for name in dict.fromkeys(groups)]
-
-
-def _drawn(members: Sequence[Rows], generator: np.random.Generator) -> Rows:
-    return np.concatenate([members[k] for k in generator.integers(0, len(members), len(members))])
 
 
 def distance(real: Numbers, synthetic: Numbers) -> float:
@@ -155,7 +141,7 @@ def _known(values: Numbers) -> Numbers:
     return values[np.isfinite(values)]
 
 
-def _median(quantity: Quantity, which: str, values: Numbers, picks: Sequence[Rows]) -> Measured:
+def _median(quantity: Quantity, which: str, values: Numbers, picks: Sequence[NDArray[Any]]) -> Measured:
     """A set's median over images, and its 95 % interval over the bootstrap samples."""
     drawn = np.array([np.median(known) for rows in picks if len(known := _known(values[rows]))])
     low, high = np.quantile(drawn, [0.025, 0.975])

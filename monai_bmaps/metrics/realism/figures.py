@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from monai_bmaps.metrics.measured import Measured
+from monai_bmaps.metrics.findings import Measured
 from monai_bmaps.metrics.realism import depth_profile, speckle, speckle_size
 from monai_bmaps.metrics.realism.comparing import Quantity
 from monai_bmaps.metrics.realism.frame import Numbers

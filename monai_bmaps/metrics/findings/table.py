@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from monai_bmaps.metrics.measured import Measured
+from monai_bmaps.metrics.findings.measured import Measured
 
 
 def table(rows: Iterable[Measured]) -> list[str]:

@@ -1,9 +1,11 @@
-"""One number of an evaluation with what it takes to read it: an interval and the sizes of the sets it compares."""
+"""What an evaluation found: numbers with what it takes to read them, one by one and as the section of a report."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 
@@ -47,3 +49,29 @@ class Measured:
             "left_out": self.left_out,
         }
         return {name: value for name, value in known.items() if value not in (None, {})}
+
+
+@dataclass(frozen=True)
+class Findings:
+    """The part of a report that one family of measures fills.
+
+    Args:
+        title: heading of its section.
+        rows: its numbers, the most telling first; their keys are unique within the family.
+        figures: functions that draw a figure to a path, by the figure's file name: ``{"depth_profile.png": draw}``.
+        notes: sentences a reader of the numbers needs.
+    """
+
+    title: str
+    rows: list[Measured] = field(default_factory=list)
+    figures: dict[str, Callable[[Path], None]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def key_of(name: str) -> str:
+    """A name for people as a key.
+
+    >>> key_of("left-ventricle cavity")
+    'left_ventricle_cavity'
+    """
+    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
