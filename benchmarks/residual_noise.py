@@ -36,7 +36,7 @@ from monai_bmaps.files import replacing
 from monai_bmaps.metrics import InceptionStem, read_images
 from monai_bmaps.metrics.comparison import distances
 from monai_bmaps.metrics.findings import interval
-from monai_bmaps.metrics.image_set import ImageSet
+from monai_bmaps.metrics.images import ImageSet
 from monai_bmaps.metrics.store import Store
 from monai_bmaps.pictures import side_by_side
 from monai_bmaps.schedulers import BMapDDPMScheduler

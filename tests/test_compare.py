@@ -19,7 +19,7 @@ from monai_bmaps.metrics.contrast import FeatureSet, contrasts, halves_of
 from monai_bmaps.metrics.distribution import frechet_rows, warnings_of_size
 from monai_bmaps.metrics.families import FAMILIES
 from monai_bmaps.metrics.findings.table import table
-from monai_bmaps.metrics.image_set import ImageSet
+from monai_bmaps.metrics.images.image_set import ImageSet
 from monai_bmaps.metrics.store import Store, digest_of
 
 SIZE = (33, 40)

@@ -16,7 +16,7 @@ from monai_bmaps.data.split import split_of
 from monai_bmaps.metrics import downstream
 from monai_bmaps.metrics.downstream import Cell, Plan, measure_downstream, run_cells, share_of_patients
 from monai_bmaps.metrics.downstream_report import CellResult, findings_of, write_report
-from monai_bmaps.metrics.image_set import ImageSet
+from monai_bmaps.metrics.images.image_set import ImageSet
 from monai_bmaps.metrics.segmenter import SegmenterSettings
 
 QUICK = Plan(shares=(0.5, 1.0), seeds=(0, 1), settings=SegmenterSettings(channels=(4, 8), iterations=3, batch_size=2))

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from monai_bmaps.geometry import LinearBeam
-from monai_bmaps.metrics.image_set import ImageSet
+from monai_bmaps.metrics.images.image_set import ImageSet
 
 SHAPE = (5, 7)
 
@@ -27,7 +27,6 @@ def test_what_is_not_known_is_unknown_of_every_image() -> None:
     found = an_image_set()
     assert found.spacing == found.beams == (None, None, None)
     assert found.groups == found.names
-    assert not found.has_groups
 
 
 def test_chosen_images_keep_all_that_is_known_about_them() -> None:
@@ -51,7 +50,6 @@ def test_chosen_images_keep_all_that_is_known_about_them() -> None:
     assert found.spacing == ((0.3, 0.2), (0.5, 0.4))
     assert found.beams == (beams[2], beams[0])
     assert found.classes == ("one", "two")
-    assert found.has_groups
 
 
 def test_it_says_what_it_holds() -> None:

@@ -13,7 +13,7 @@ from PIL import Image
 from ultrasound_phantoms import phantom_hearts
 
 from monai_bmaps.metrics.findings.measured import Findings
-from monai_bmaps.metrics.image_set import ImageSet
+from monai_bmaps.metrics.images.image_set import ImageSet
 from monai_bmaps.metrics.memorisation import CopyDetector, Threshold, flag_memorised, measure_memorisation
 from monai_bmaps.metrics.neighbours import Blurred, Pose, in_features, pixel_distances
 

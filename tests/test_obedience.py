@@ -12,7 +12,7 @@ from PIL import Image
 from ultrasound_phantoms import phantom_hearts
 
 from monai_bmaps.metrics.findings.measured import Findings
-from monai_bmaps.metrics.image_set import ImageSet
+from monai_bmaps.metrics.images.image_set import ImageSet
 from monai_bmaps.metrics.obedience import measure_obedience
 from monai_bmaps.metrics.segmenter import SegmenterSettings
 

@@ -15,7 +15,7 @@ from PIL import Image
 from monai_bmaps.metrics.cumulative import DistributionMetric, PairMetric
 from monai_bmaps.metrics.findings.measured import Findings
 from monai_bmaps.metrics.frechet import InceptionStem
-from monai_bmaps.metrics.image_set import ImageSet
+from monai_bmaps.metrics.images.image_set import ImageSet
 from monai_bmaps.metrics.pairs import measure_perceptual, pairs_of
 from monai_bmaps.metrics.perceptual import Lpips, peak_signal_to_noise, structural_similarity
 

@@ -14,7 +14,7 @@ from monai_bmaps.metrics import segmenter
 from monai_bmaps.metrics.augmentation import Augmentation
 from monai_bmaps.metrics.findings import bootstrap, measured
 from monai_bmaps.metrics.findings.bootstrap import mean_by_group
-from monai_bmaps.metrics.image_set import ImageSet
+from monai_bmaps.metrics.images.image_set import ImageSet
 from monai_bmaps.metrics.overlap import dice_per_structure, hausdorff_per_structure
 from monai_bmaps.metrics.segmenter import SegmenterSettings, train_segmenter
 

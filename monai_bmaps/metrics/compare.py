@@ -10,7 +10,7 @@ from tqdm import tqdm
 from monai_bmaps.metrics.compared import Compared, Settings
 from monai_bmaps.metrics.families import FAMILIES, Family
 from monai_bmaps.metrics.findings import Findings, Measured
-from monai_bmaps.metrics.image_set import ImageSet
+from monai_bmaps.metrics.images import ImageSet
 from monai_bmaps.metrics.report import Report
 from monai_bmaps.metrics.store import Store, digest_of
 

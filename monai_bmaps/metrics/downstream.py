@@ -19,12 +19,10 @@ import torch
 from tqdm import tqdm
 
 from monai_bmaps.files import replacing
-from monai_bmaps.metrics import preconditions
 from monai_bmaps.metrics.downstream_report import CellResult, findings_of, write_report
 from monai_bmaps.metrics.findings import Findings, Measured
-from monai_bmaps.metrics.image_set import ImageSet
+from monai_bmaps.metrics.images import ImageSet, ReadingOptions, preconditions, read_images
 from monai_bmaps.metrics.overlap import dice_per_structure, hausdorff_per_structure
-from monai_bmaps.metrics.reading import ReadingOptions, read_images
 from monai_bmaps.metrics.segmenter import SegmenterSettings, train_segmenter
 
 Arm: TypeAlias = Literal["real", "synthetic", "both"]
@@ -144,7 +142,7 @@ def run_cells(
     for cell in tqdm(plan.cells(), "cells", disable=not verbose):
         images, labels, counts = _frames(cell, synthetic, training)
         settings = replace(plan.settings, seed=cell.seed)
-        print_ = settings.fingerprint(images, labels, real.images, _labels(real))
+        print_ = settings.fingerprint(images, labels, real.images, real.known_labels)
         path = Path(folder) / "cells" / f"{cell.name}.json"
         result = _read_cell(path, print_)
         if result is None:
@@ -167,27 +165,15 @@ def run_cells(
 def _unfit(real: ImageSet, synthetic: ImageSet, training: ImageSet, plan: Plan) -> str | None:
     if drawn_for_held_out := preconditions.shared_groups(real, synthetic):
         return f"{drawn_for_held_out}: images drawn for label maps of held-out patients give the answers away"
-    return (
-        preconditions.too_few(2, real, synthetic, training)
-        or preconditions.unlabelled(training, real, synthetic)
-        or preconditions.unlike(training, real, synthetic)
-        or preconditions.shared_groups(real, training)
-        or plan.settings.misfit(training.size)
-    )
+    return preconditions.unfit_for_segmenter(real, synthetic, training) or plan.settings.misfit(training.size)
 
 
 def _frames(cell: Cell, synthetic: ImageSet, training: ImageSet) -> tuple[torch.Tensor, torch.Tensor, dict[str, int]]:
     """Images and labels that a cell is trained on, and how many of which kind."""
     sets = [share_of_patients(training, cell.share, cell.seed)] if cell.arm != "synthetic" else []
     sets += [synthetic] if cell.arm != "real" else []
-    images, labels = torch.cat([part.images for part in sets]), torch.cat([_labels(part) for part in sets])
+    images, labels = torch.cat([part.images for part in sets]), torch.cat([part.known_labels for part in sets])
     return images, labels, {part.name: len(part) for part in sets}
-
-
-def _labels(images: ImageSet) -> torch.Tensor:
-    if images.labels is None:
-        raise ValueError(f"the {images.name} images have no label maps; give them")
-    return images.labels
 
 
 def _judged(cell: Cell, predicted: torch.Tensor, real: ImageSet, counts: dict[str, int], seconds: float) -> CellResult:
@@ -198,8 +184,8 @@ def _judged(cell: Cell, predicted: torch.Tensor, real: ImageSet, counts: dict[st
         **asdict(cell),
         counts=counts,
         seconds=round(seconds, 1),
-        dice=dice_per_structure(predicted, _labels(real), num_labels),
-        hausdorff=hausdorff_per_structure(predicted, _labels(real), num_labels, spacing),
+        dice=dice_per_structure(predicted, real.known_labels, num_labels),
+        hausdorff=hausdorff_per_structure(predicted, real.known_labels, num_labels, spacing),
         unit="pixels" if spacing is None else "mm",
     )
 

@@ -14,7 +14,7 @@ import torch
 
 from monai_bmaps.files import replacing
 from monai_bmaps.metrics.findings import BLUE, GREEN, ORANGE, Findings, Measured, key_of, mean_by_group, new_figure
-from monai_bmaps.metrics.image_set import ImageSet
+from monai_bmaps.metrics.images import ImageSet
 
 _NAMES = {"real": "real only", "synthetic": "synthetic only", "both": "real + synthetic"}
 _COLOURS = {"real": BLUE, "synthetic": ORANGE, "both": GREEN}

@@ -14,7 +14,7 @@ from monai_bmaps.metrics.comparison import POOLS
 from monai_bmaps.metrics.distribution import frechet_rows, kernel_rows, manifold_rows, warnings_of_size
 from monai_bmaps.metrics.figures import draw_samples, draw_values
 from monai_bmaps.metrics.findings import BLUE, GREY, Findings, Measured
-from monai_bmaps.metrics.image_set import ImageSet
+from monai_bmaps.metrics.images import ImageSet
 from monai_bmaps.metrics.memorisation import measure_memorisation
 from monai_bmaps.metrics.obedience import measure_obedience
 from monai_bmaps.metrics.pairs import measure_perceptual, pairs_of

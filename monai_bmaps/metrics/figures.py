@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from monai_bmaps.metrics.findings import BLUE, ORANGE, Measured, new_figure
-from monai_bmaps.metrics.image_set import ImageSet
+from monai_bmaps.metrics.images import ImageSet
 from monai_bmaps.pictures import Pixels, colour_labels, side_by_side, to_grey
 from monai_bmaps.transforms import LabelToCondition
 

@@ -18,9 +18,8 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from monai_bmaps.metrics import preconditions
 from monai_bmaps.metrics.findings import BLUE, ORANGE, Findings, Measured, mean_by_group, new_figure
-from monai_bmaps.metrics.image_set import ImageSet
+from monai_bmaps.metrics.images import ImageSet, preconditions
 from monai_bmaps.metrics.neighbours import Blurred, Copies, Distances, in_features, in_pixels
 
 SHARE = 0.01
@@ -313,13 +312,9 @@ def _as_seen(
     drawn, known = synthetic.chosen([row]), training.chosen([index])
     pose = Copies(known, mirrored=mirrored).pose(Blurred.of(drawn), 0)
     pixels, inside = (
-        functional.interpolate(pose(maps), synthetic.size)[0, 0] for maps in (known.images, _inside(known))
+        functional.interpolate(pose(maps), synthetic.size)[0, 0] for maps in (known.images, known.field_of_view)
     )
-    return pixels, (inside * _inside(drawn)[0, 0]) > 0, pose.mirrored
-
-
-def _inside(images: ImageSet) -> torch.Tensor:
-    return torch.ones_like(images.images) if images.inside is None else images.inside[:, None].float()
+    return pixels, (inside * drawn.field_of_view[0, 0]) > 0, pose.mirrored
 
 
 def _log_beta(a: float, b: float) -> float:

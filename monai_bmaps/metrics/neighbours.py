@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
-from monai_bmaps.metrics.image_set import ImageSet
+from monai_bmaps.metrics.images import ImageSet
 
 _SIDE = 32
 _SHIFTS = (-1, 0, 1)  # cells
@@ -48,8 +48,7 @@ class Blurred:
     @classmethod
     def of(cls, images: ImageSet, pose: Pose = Pose(), *, side: int = _SIDE) -> Blurred:
         """Blur a set in a pose to ``side`` times ``side`` cells; images without a mask of their beam count whole."""
-        inside = torch.ones_like(images.images) if images.inside is None else images.inside[:, None].float()
-        inside = pose(inside).double()
+        inside = pose(images.field_of_view).double()
         shares = functional.adaptive_avg_pool2d(inside, side).flatten(1)
         sums = functional.adaptive_avg_pool2d(pose(images.images).double() * inside, side).flatten(1)
         means = torch.where(shares > 0, sums / shares.clamp_min(1e-12), 0.0)

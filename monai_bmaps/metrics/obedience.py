@@ -15,9 +15,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from monai_bmaps.metrics import preconditions
 from monai_bmaps.metrics.findings import BLUE, ORANGE, Findings, Measured, key_of, mean_by_group, new_figure
-from monai_bmaps.metrics.image_set import ImageSet
+from monai_bmaps.metrics.images import ImageSet, preconditions
 from monai_bmaps.metrics.overlap import dice_per_structure
 from monai_bmaps.metrics.segmenter import SegmenterSettings, train_segmenter
 
@@ -70,7 +69,7 @@ def measure_obedience(
         return Findings(_TITLE, [_left_out(key, name, reason, counts) for key, name in _HEADS.items()], {}, [])
     num_labels = len(training.classes)
     segmenter = train_segmenter(
-        training.images, _labels(training), num_labels, settings, cache=cache, description=description
+        training.images, training.known_labels, num_labels, settings, cache=cache, description=description
     )
     judged = {images.name: _judged(images, segmenter.predict(images.images)) for images in (real, synthetic)}
     rows = _rows("real", judged[real.name], counts)
@@ -93,27 +92,15 @@ _HEADS = {
 
 
 def _unfit(real: ImageSet, synthetic: ImageSet, training: ImageSet, settings: SegmenterSettings) -> str | None:
-    return (
-        preconditions.too_few(2, real, synthetic, training)
-        or preconditions.unlabelled(training, real, synthetic)
-        or preconditions.unlike(training, real, synthetic)
-        or preconditions.shared_groups(real, training)
-        or settings.misfit(training.size)
-    )
+    return preconditions.unfit_for_segmenter(real, synthetic, training) or settings.misfit(training.size)
 
 
 def _left_out(key: str, name: str, reason: str, counts: Mapping[str, int]) -> Measured:
     return Measured(key, name, counts=counts, left_out=reason)
 
 
-def _labels(images: ImageSet) -> torch.Tensor:
-    if images.labels is None:
-        raise ValueError(f"the {images.name} images have no label maps; give them")
-    return images.labels
-
-
 def _judged(images: ImageSet, predicted: torch.Tensor) -> _Judged:
-    return _Judged(images, predicted, dice_per_structure(predicted, _labels(images), len(images.classes)))
+    return _Judged(images, predicted, dice_per_structure(predicted, images.known_labels, len(images.classes)))
 
 
 def _rows(kind: str, judged: _Judged, counts: Mapping[str, int]) -> list[Measured]:
@@ -135,7 +122,7 @@ def _mean(key: str, name: str, values: torch.Tensor, groups: tuple[str, ...], co
 
 def _chance(judged: _Judged, counts: Mapping[str, int]) -> Measured:
     """Dice against label maps of other groups: what stereotyped anatomy gives away."""
-    labels, count, groups = _labels(judged.images), len(judged.images), np.array(judged.images.groups)
+    labels, count, groups = judged.images.known_labels, len(judged.images), np.array(judged.images.groups)
     found = []
     for shift in np.unique(np.linspace(1, count - 1, min(_SHIFTS, count - 1)).round().astype(int)):
         dice = dice_per_structure(judged.labels, labels.roll(int(shift), 0), len(judged.images.classes)).nanmean(1)
@@ -174,7 +161,7 @@ def _draw_cases(judged: _Judged, path: Path) -> None:
         # the first structure last: outlines that two share are drawn in the inner one's colour
         for structure in range(len(judged.images.classes), 0, -1):
             colour = _COLOURS[(structure - 1) % len(_COLOURS)]
-            for maps, style in ((_labels(judged.images), "solid"), (judged.labels, "dashed")):
+            for maps, style in ((judged.images.known_labels, "solid"), (judged.labels, "dashed")):
                 mask = (maps[row] == structure).float().numpy()
                 if mask.any():
                     axes[1, column].contour(mask, [0.5], colors=colour, linestyles=style, linewidths=1.2)

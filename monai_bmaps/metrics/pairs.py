@@ -10,7 +10,7 @@ import torch
 
 from monai_bmaps.metrics.figures import draw_histograms
 from monai_bmaps.metrics.findings import Findings, Measured, bootstrap_picks, interval
-from monai_bmaps.metrics.image_set import ImageSet
+from monai_bmaps.metrics.images import ImageSet
 from monai_bmaps.metrics.perceptual import VARIANTS, Lpips, Net, peak_signal_to_noise, structural_similarity
 
 Measure = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]

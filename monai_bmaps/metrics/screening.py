@@ -10,9 +10,8 @@ import torch
 
 from monai_bmaps.data.split import Split
 from monai_bmaps.geometry import BeamKind
-from monai_bmaps.metrics.image_set import ImageSet
+from monai_bmaps.metrics.images import ImageSet, ReadingOptions, read_images
 from monai_bmaps.metrics.memorisation import SHARE, CopyDetector
-from monai_bmaps.metrics.reading import ReadingOptions, read_images
 from monai_bmaps.pictures import Pixels
 
 _HELD_OUT: tuple[Split, ...] = ("validation", "test")

@@ -15,7 +15,7 @@ import torch
 from monai_bmaps.files import replacing
 from monai_bmaps.metrics.comparison import Features, as_rows, from_rows
 from monai_bmaps.metrics.findings import Findings, Measured
-from monai_bmaps.metrics.image_set import ImageSet
+from monai_bmaps.metrics.images import ImageSet
 
 
 class Store:

@@ -77,9 +77,20 @@ class ImageSet:
         return self.images.shape[2], self.images.shape[3]
 
     @property
-    def has_groups(self) -> bool:
-        """Whether any two images are of one patient, sweep or exam."""
-        return len(set(self.groups)) < len(self)
+    def known_labels(self) -> torch.Tensor:
+        """The label maps, ``(N, H, W)`` int64, where there must be some.
+
+        Raises:
+            ValueError: there are none.
+        """
+        if self.labels is None:
+            raise ValueError(f"the {self.name} images have no label maps; give them")
+        return self.labels
+
+    @property
+    def field_of_view(self) -> torch.Tensor:
+        """``(N, 1, H, W)`` float32: 1 inside the beam, 0 outside; where it is not known, all of the image."""
+        return torch.ones_like(self.images) if self.inside is None else self.inside[:, None].float()
 
     def chosen(self, rows: Sequence[int], name: str | None = None) -> ImageSet:
         """The images at these places, in this order, each place at most once.

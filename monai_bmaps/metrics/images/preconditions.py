@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monai_bmaps.metrics.image_set import ImageSet
+from monai_bmaps.metrics.images.image_set import ImageSet
 
 
 def too_few(least: int, *sets: ImageSet) -> str | None:
@@ -50,6 +50,16 @@ def shared_groups(held_out: ImageSet, training: ImageSet) -> str | None:
             f"({', '.join(shared[:3])}); divide them by patient, as monai_bmaps.data.split does"
         )
     return None
+
+
+def unfit_for_segmenter(real: ImageSet, synthetic: ImageSet, training: ImageSet) -> str | None:
+    """Sets of which no segmenter can learn from ``training`` and be asked about the others."""
+    return (
+        too_few(2, real, synthetic, training)
+        or unlabelled(training, real, synthetic)
+        or unlike(training, real, synthetic)
+        or shared_groups(real, training)
+    )
 
 
 def _size(images: ImageSet) -> str:

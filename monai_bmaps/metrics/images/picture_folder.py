@@ -14,7 +14,7 @@ from PIL import Image as PillowImage
 from tqdm import tqdm
 
 from monai_bmaps.data.folder import SUFFIXES, stem_of
-from monai_bmaps.metrics.image_set import ImageSet
+from monai_bmaps.metrics.images.image_set import ImageSet
 from monai_bmaps.provenance import read_record
 from monai_bmaps.transforms.frame import LoadFrame
 
