@@ -29,7 +29,7 @@ import monai_bmaps
 from monai_bmaps import BMapSynthesisInferer
 from monai_bmaps.files import replacing
 from monai_bmaps.metrics import InceptionStem
-from monai_bmaps.metrics.comparison import (
+from monai_bmaps.metrics.distributions import (
     POOLS,
     Features,
     as_rows,

@@ -11,9 +11,8 @@ import numpy as np
 import torch
 
 from monai_bmaps.metrics import InceptionStem
-from monai_bmaps.metrics.comparison import Features, distances, resampled_distances
+from monai_bmaps.metrics.distributions import Features, distances, resampled_distances, stem_features
 from monai_bmaps.metrics.findings import bootstrap_picks
-from monai_bmaps.metrics.frechet import stem_features
 from monai_bmaps.metrics.images import ImageSet
 from monai_bmaps.metrics.store import Store, digest_of
 

@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 
 from monai_bmaps.metrics import InceptionStem, stem_features
-from monai_bmaps.metrics.comparison import as_files, as_rows, distances, file_features, from_rows, resampled_distances
+from monai_bmaps.metrics.distributions.features import as_files, as_rows, file_features, from_rows
+from monai_bmaps.metrics.distributions.frechet import distances, resampled_distances
 from monai_bmaps.metrics.findings.bootstrap import bootstrap_picks, interval
 from monai_bmaps.pictures import to_grey
 

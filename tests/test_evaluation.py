@@ -31,7 +31,8 @@ from monai_bmaps.data.speckle import speckle_image
 from monai_bmaps.evaluation import EvaluationReport, FrechetDistance, Measured
 from monai_bmaps.evaluation.sheet import Sheet
 from monai_bmaps.metrics import InceptionStem, KernelDistance, manifold_measures
-from monai_bmaps.metrics.comparison import distances, file_features
+from monai_bmaps.metrics.distributions.features import file_features
+from monai_bmaps.metrics.distributions.frechet import distances
 from monai_bmaps.pictures import colour_labels, to_grey
 from monai_bmaps.training import SynthesisPrepareBatch
 

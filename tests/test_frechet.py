@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from monai_bmaps.metrics import FeatureStatistics, InceptionStem, frechet, frechet_distance, stem_features
+from monai_bmaps.metrics import FeatureStatistics, InceptionStem, frechet_distance, stem_features
+from monai_bmaps.metrics.distributions import frechet
 
 SHARED = Path(__file__).parents[2] / "shared"
 NPZ = SHARED / "weights" / "fid_inception_2015_stem_bnfolded.npz"

@@ -12,12 +12,13 @@ import pytest
 import torch
 from PIL import Image
 
-from monai_bmaps.metrics.cumulative import DistributionMetric, PairMetric
+from monai_bmaps.metrics.distributions.distribution_metric import DistributionMetric
+from monai_bmaps.metrics.distributions.inception import InceptionStem
 from monai_bmaps.metrics.findings.measured import Findings
-from monai_bmaps.metrics.frechet import InceptionStem
 from monai_bmaps.metrics.images.image_set import ImageSet
-from monai_bmaps.metrics.pairs import measure_perceptual, pairs_of
-from monai_bmaps.metrics.perceptual import Lpips, peak_signal_to_noise, structural_similarity
+from monai_bmaps.metrics.pairs.measuring import measure_pairs, pairs_of
+from monai_bmaps.metrics.pairs.pair_metric import PairMetric
+from monai_bmaps.metrics.pairs.perceptual import Lpips, peak_signal_to_noise, structural_similarity
 
 WEIGHTS = Path(__file__).parents[2] / "shared" / "weights"
 ALEX = WEIGHTS / "lpips_alex_v0.1.npz"
@@ -174,7 +175,7 @@ def test_mean_spread_and_range_of_the_pairs_are_reported_by_variant(trunk: Path)
     images = textures(4)
     real = a_set("frame", images, groups=("p", "p", "q", "r"))
     synthetic = ImageSet("synthetic", real.names, noisy(images))
-    rows = rows_of(measure_perceptual(real, synthetic, lpips=trunk, resamplings=20))
+    rows = rows_of(measure_pairs(real, synthetic, lpips=trunk, resamplings=20))
     values = peak_signal_to_noise(synthetic.images, images)
     assert rows["psnr"].value == pytest.approx(values.mean().item(), rel=1e-6)
     assert rows["psnr_deviation"].value == pytest.approx(values.std().item(), rel=1e-6)
@@ -193,7 +194,7 @@ def test_frames_of_other_patients_are_the_measure_to_read_pairs_by(trunk: Path) 
     images = torch.cat([one, noisy(one, 0.01), other, noisy(other, 0.01)])
     real = a_set("real", images, groups=("p", "p", "q", "q"))
     synthetic = ImageSet("synthetic", real.names, noisy(images, 0.02))
-    rows = rows_of(measure_perceptual(real, synthetic, lpips=trunk, resamplings=5))
+    rows = rows_of(measure_pairs(real, synthetic, lpips=trunk, resamplings=5))
     assert rows["ssim_between"].value < 0.2 < 0.9 < rows["ssim"].value
     assert rows["ssim_between"].counts == {"pairs": 4}
 
@@ -202,25 +203,25 @@ def test_copies_are_reported_as_such_and_not_as_infinite(trunk: Path) -> None:
     images = textures(3)
     real = a_set("real", images)
     mixed = ImageSet("synthetic", real.names, torch.cat([images[:1], noisy(images[1:])]))
-    found = measure_perceptual(real, mixed, lpips=trunk, resamplings=5)
+    found = measure_pairs(real, mixed, lpips=trunk, resamplings=5)
     assert rows_of(found)["psnr"].counts == {"pairs": 2}
     assert any("1 pairs are equal in every pixel" in note for note in found.notes)
-    copied = rows_of(measure_perceptual(real, ImageSet("synthetic", real.names, images), lpips=trunk, resamplings=5))
+    copied = rows_of(measure_pairs(real, ImageSet("synthetic", real.names, images), lpips=trunk, resamplings=5))
     assert "all pairs are equal in every pixel" in copied["psnr"].left_out
     assert copied["ssim"].value == pytest.approx(1.0)
 
 
 def test_what_cannot_be_measured_says_why(trunk: Path, tmp_path: Path) -> None:
     real, strangers = a_set("real", textures(2)), a_set("synthetic", textures(2))
-    assert "give the --labels they were drawn for" in rows_of(measure_perceptual(real, strangers))["pairs"].left_out
+    assert "give the --labels they were drawn for" in rows_of(measure_pairs(real, strangers))["pairs"].left_out
     small = ImageSet("synthetic", real.names, textures(2, size=(16, 35)))
-    assert "give --size" in rows_of(measure_perceptual(real, small))["pairs"].left_out
+    assert "give --size" in rows_of(measure_pairs(real, small))["pairs"].left_out
     drawn = ImageSet("synthetic", real.names, noisy(real.images))
-    rows = rows_of(measure_perceptual(real, drawn, lpips=tmp_path / "absent.pth", resamplings=5))
+    rows = rows_of(measure_pairs(real, drawn, lpips=tmp_path / "absent.pth", resamplings=5))
     assert "no weights of LPIPS" in rows["lpips"].left_out
     assert rows["ssim"].value > 0
     tiny = [a_set("real", textures(2, size=(12, 14))) for _ in range(2)]
-    rows = rows_of(measure_perceptual(*tiny, lpips=trunk, resamplings=5))
+    rows = rows_of(measure_pairs(*tiny, lpips=trunk, resamplings=5))
     assert "at least 32 pixels" in rows["lpips"].left_out
 
 

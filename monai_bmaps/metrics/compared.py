@@ -8,11 +8,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from monai_bmaps.metrics.comparison import Features, file_features
-from monai_bmaps.metrics.contrast import Contrast, FeatureSet, contrasts
-from monai_bmaps.metrics.frechet import InceptionStem
+from monai_bmaps.metrics.distributions import Contrast, Features, FeatureSet, InceptionStem, contrasts, file_features
 from monai_bmaps.metrics.images import ImageSet
-from monai_bmaps.metrics.perceptual import Net
+from monai_bmaps.metrics.pairs import Net
 from monai_bmaps.metrics.segmenter import SegmenterSettings
 from monai_bmaps.metrics.store import Store, digest_of
 

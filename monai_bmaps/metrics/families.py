@@ -10,25 +10,19 @@ from typing import TypeAlias
 import torch
 
 from monai_bmaps.metrics.compared import Compared
-from monai_bmaps.metrics.comparison import POOLS
-from monai_bmaps.metrics.distribution import frechet_rows, kernel_rows, manifold_rows, warnings_of_size
-from monai_bmaps.metrics.figures import draw_samples, draw_values
-from monai_bmaps.metrics.findings import BLUE, GREY, Findings, Measured
+from monai_bmaps.metrics.distributions import POOLS, measure_frechet, measure_kernel, measure_manifold
+from monai_bmaps.metrics.figures import draw_samples
+from monai_bmaps.metrics.findings import Findings, Measured
 from monai_bmaps.metrics.images import ImageSet
 from monai_bmaps.metrics.memorisation import measure_memorisation
 from monai_bmaps.metrics.obedience import measure_obedience
-from monai_bmaps.metrics.pairs import measure_perceptual, pairs_of
+from monai_bmaps.metrics.pairs import measure_pairs, pairs_of
 
 Family: TypeAlias = Callable[[Compared], Findings]
 Figures: TypeAlias = dict[str, Callable[[Path], None]]
 
-_VARIANT = (
-    "Features of the FID Inception's first two max-pools, as pytorch-fid computes them (`dims` 64 and 192): 8-bit "
-    "pixels, half-pixel bilinear resize to 299 x 299, spatial mean. Other libraries and layers give other numbers."
-)
 
-
-def measure_images(compared: Compared) -> Findings:
+def _images(compared: Compared) -> Findings:
     """How many images there are, and which of them cannot be ultrasound."""
     rows, notes = [], []
     for images in (compared.real, compared.synthetic, compared.training):
@@ -42,41 +36,28 @@ def measure_images(compared: Compared) -> Findings:
     return Findings("The images", rows, {"samples.png": draw}, notes)
 
 
-def measure_frechet(compared: Compared) -> Findings:
-    """Frechet distances with intervals and floors."""
-    pairs = compared.contrasts
-    rows = frechet_rows(pairs, resamplings=compared.settings.resamplings, verbose=compared.verbose)
-    notes = [_VARIANT, *warnings_of_size([*pairs[0].counts.values()])]
-    if compared.training is None:
-        notes.append("The floor is of two halves of the real frames, half as many each: of whole sets it is lower.")
-    return Findings("Frechet distance", rows, {"frechet.png": partial(_draw, rows, "", "Frechet distance")}, notes)
+def _frechet(compared: Compared) -> Findings:
+    """Frechet distances between synthetic and real images."""
+    settings, halves = compared.settings, compared.training is None
+    return measure_frechet(
+        compared.contrasts, floor_of_halves=halves, resamplings=settings.resamplings, verbose=compared.verbose
+    )
 
 
-def measure_kernel(compared: Compared) -> Findings:
-    """Kernel distances with intervals and floors."""
-    rows = kernel_rows(compared.contrasts, resamplings=compared.settings.resamplings)
-    notes = [
-        "Same features as the Frechet distance, not the 2048 of published KIDs. Without bias for any number of images: "
-        "0 is expected of one law, and negative values are noise around it."
-    ]
-    figures: Figures = {"kernel.png": partial(_draw, rows, "kernel_", "Kernel distance")}
-    return Findings("Kernel distance (KID)", rows, figures, notes)
+def _kernel(compared: Compared) -> Findings:
+    """Kernel distances between synthetic and real images."""
+    return measure_kernel(compared.contrasts, resamplings=compared.settings.resamplings)
 
 
-def measure_manifold(compared: Compared) -> Findings:
-    """Precision, recall, density and coverage with intervals and floors."""
-    rows = manifold_rows(compared.contrasts, resamplings=compared.settings.resamplings)
-    notes = [
-        "Low precision or density: images that look like no real one. Low recall or coverage: real images that nothing "
-        "synthetic is like. All depend on the numbers of images; the floor's are other numbers of images."
-    ]
-    return Findings("Precision, recall, density, coverage", rows, {}, notes)
+def _manifold(compared: Compared) -> Findings:
+    """Whether synthetic images lie where real ones do."""
+    return measure_manifold(compared.contrasts, resamplings=compared.settings.resamplings)
 
 
-def measure_pairs(compared: Compared) -> Findings:
+def _pairs(compared: Compared) -> Findings:
     """LPIPS, SSIM and PSNR of corresponding pairs."""
     settings = compared.settings
-    return measure_perceptual(
+    return measure_pairs(
         compared.real,
         compared.synthetic,
         lpips=settings.lpips,
@@ -85,7 +66,7 @@ def measure_pairs(compared: Compared) -> Findings:
     )
 
 
-def measure_ultrasound(compared: Compared) -> Findings:
+def _realism(compared: Compared) -> Findings:
     """Depth profiles, speckle, contrast and beam."""
     from monai_bmaps.metrics.realism import measure_realism  # needs the extra
 
@@ -98,7 +79,7 @@ def measure_ultrasound(compared: Compared) -> Findings:
     )
 
 
-def measure_copies(compared: Compared) -> Findings:
+def _memorisation(compared: Compared) -> Findings:
     """Nearness to training images, in pixels and at the Inception's second max-pool."""
     if compared.training is None:
         return _without_training("memorisation", "Memorisation")
@@ -110,7 +91,7 @@ def measure_copies(compared: Compared) -> Findings:
     return measure_memorisation(compared.real, compared.synthetic, compared.training, features=features)
 
 
-def measure_labels(compared: Compared) -> Findings:
+def _obedience(compared: Compared) -> Findings:
     """Dice of a segmenter that was trained on the training images."""
     if compared.training is None:
         return _without_training("obedience", "Obedience")
@@ -120,14 +101,14 @@ def measure_labels(compared: Compared) -> Findings:
 
 
 FAMILIES: Mapping[str, Family] = {
-    "images": measure_images,
-    "frechet": measure_frechet,
-    "kernel": measure_kernel,
-    "manifold": measure_manifold,
-    "pairs": measure_pairs,
-    "realism": measure_ultrasound,
-    "obedience": measure_labels,
-    "memorisation": measure_copies,
+    "images": _images,
+    "frechet": _frechet,
+    "kernel": _kernel,
+    "manifold": _manifold,
+    "pairs": _pairs,
+    "realism": _realism,
+    "obedience": _obedience,
+    "memorisation": _memorisation,
 }
 """What a report has, in this order; a further family is one line here."""
 
@@ -152,19 +133,3 @@ def _counted(images: ImageSet) -> list[Measured]:
         title = f"Images of one grey level ({named}), {images.name}; take them out"
         rows.append(Measured(f"{images.name}_constant", title, float(sum(constant)), None, counts))
     return rows
-
-
-def _draw(rows: list[Measured], measure: str, label: str, path: Path) -> None:
-    """The value beside its floors, one panel a max-pool."""
-    known = {row.key: row for row in rows}
-    places = {
-        "synthetic\nagainst real": ("", BLUE),
-        "floor:\nreal against real": ("floor_", GREY),
-        "floor of as few\nas synthetic": ("floor_same_count_", GREY),
-    }
-    panels = {}
-    for index, pool in enumerate(POOLS, 1):
-        keys = {name: (f"{prefix}{measure}max_pool_{index}", colour) for name, (prefix, colour) in places.items()}
-        entries = [(name, known[key], colour) for name, (key, colour) in keys.items() if key in known]
-        panels[f"{label},\n{POOLS[pool]}"] = entries
-    draw_values(panels, path)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from monai_bmaps.files import replacing
-from monai_bmaps.metrics.comparison import Features, as_rows, from_rows
+from monai_bmaps.metrics.distributions import Features, as_rows, from_rows
 from monai_bmaps.metrics.findings import Findings, Measured
 from monai_bmaps.metrics.images import ImageSet
 

@@ -10,17 +10,25 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from monai_bmaps.metrics.comparison import POOLS, distances, resampled_distances
-from monai_bmaps.metrics.contrast import Contrast
+from monai_bmaps.metrics.distributions.feature_sets import Contrast
+from monai_bmaps.metrics.distributions.features import POOLS
+from monai_bmaps.metrics.distributions.frechet import distances, resampled_distances
+from monai_bmaps.metrics.distributions.kernel import KernelDistance
+from monai_bmaps.metrics.distributions.manifold import NEIGHBOURS, manifold_measures
 from monai_bmaps.metrics.findings import Measured, Picks, bootstrap_picks, interval
-from monai_bmaps.metrics.kernel import KernelDistance
-from monai_bmaps.metrics.manifold import NEIGHBOURS, manifold_measures
 
 _FRECHET = "Frechet distance"
 _KERNEL = "Kernel distance (KID, cubic, unbiased)"
 _SUBSETS = 20
-_FEW = 10
-"""Times as many images as features, below which the bias of a Frechet distance is no longer small."""
+
+
+def distribution_rows(pairs: Sequence[Contrast], *, resamplings: int = 200, verbose: bool = False) -> list[Measured]:
+    """Frechet and kernel distances, precision, recall, density and coverage; arguments as :func:`frechet_rows`."""
+    return [
+        *frechet_rows(pairs, resamplings=resamplings, verbose=verbose),
+        *kernel_rows(pairs, resamplings=resamplings),
+        *manifold_rows(pairs, resamplings=resamplings),
+    ]
 
 
 def frechet_rows(pairs: Sequence[Contrast], *, resamplings: int = 200, verbose: bool = False) -> list[Measured]:
@@ -56,24 +64,6 @@ def manifold_rows(pairs: Sequence[Contrast], *, resamplings: int = 200) -> list[
         resamplings: bootstrap samples over groups.
     """
     return [row for pair in pairs for pool in reversed(POOLS) for row in _manifold(pair, pool, resamplings)]
-
-
-def warnings_of_size(counts: Sequence[int]) -> list[str]:
-    """What to know where sets are too small for the number of features."""
-    fewest = min(counts)
-    found = []
-    for features, place in POOLS.items():
-        if fewest <= features:
-            found.append(
-                f"Too few images for {place}: {fewest} span at most {max(0, fewest - 1)} of its directions. How much "
-                "that adds to the Frechet distance, only the floor tells; the kernel distance is without this bias."
-            )
-        elif fewest < _FEW * features:
-            found.append(
-                f"Few images for {place}: {fewest}, less than {_FEW} times its features. The Frechet distance lies "
-                "above what it would be of many: compare with its floor and with sets of the same sizes only."
-            )
-    return found
 
 
 def _frechet(contrast: Contrast, resamplings: int, verbose: bool) -> list[Measured]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from monai_bmaps.metrics.comparison import POOLS, Features
+from monai_bmaps.metrics.distributions.features import POOLS, Features
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,16 +1,13 @@
-"""How far apart two image sets are: features of images as 8-bit files hold them, and distances."""
+"""Features of images as 8-bit files hold them, and where they are taken."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Iterable, Mapping
+from typing import TypeAlias
 
-import numpy as np
 import torch
-from tqdm import tqdm
 
-from monai_bmaps.metrics.findings import Picks
-from monai_bmaps.metrics.frechet import FeatureStatistics, InceptionStem, frechet_distance, stem_features
+from monai_bmaps.metrics.distributions.inception import InceptionStem, stem_features
 from monai_bmaps.pictures import to_grey
 
 Features: TypeAlias = dict[int, torch.Tensor]
@@ -69,42 +66,3 @@ def from_rows(rows: torch.Tensor) -> Features:
     """Return the features of :func:`as_rows`'s rows."""
     first, second = rows.tensor_split([next(iter(POOLS))], dim=1)
     return dict(zip(POOLS, (first, second), strict=True))
-
-
-def distances(first: Mapping[int, torch.Tensor], second: Mapping[int, torch.Tensor]) -> dict[int, float]:
-    """Return the Frechet distance of two sets at each max-pool, by its number of features.
-
-    Raises:
-        ValueError: a set of fewer than two images, or features that are not finite.
-    """
-    return {
-        pool: frechet_distance(*(FeatureStatistics.from_features(features[pool]) for features in (first, second)))
-        for pool in first
-    }
-
-
-def resampled_distances(
-    first: Mapping[int, torch.Tensor],
-    second: Mapping[int, torch.Tensor],
-    picks: Sequence[Picks],
-    *,
-    description: str | None = None,
-) -> dict[int, np.ndarray[Any, Any]]:
-    """Return the distances of bootstrap samples of two sets, ``(len(picks),)`` at each max-pool.
-
-    Args:
-        first: features.
-        second: features.
-        picks: of :func:`~monai_bmaps.metrics.findings.bootstrap_picks`.
-        description: of a progress bar; ``None``: no bar.
-    """
-    drawn = [
-        distances(_picked(first, mine), _picked(second, yours))
-        for mine, yours in tqdm(picks, desc=description, disable=description is None)
-    ]
-    return {pool: np.array([found[pool] for found in drawn]) for pool in first}
-
-
-def _picked(features: Mapping[int, torch.Tensor], rows: np.ndarray[Any, Any]) -> Features:
-    chosen = torch.as_tensor(rows)
-    return {pool: values[chosen] for pool, values in features.items()}

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from monai_bmaps.metrics.figures import draw_histograms
 from monai_bmaps.metrics.findings import Findings, Measured, bootstrap_picks, interval
 from monai_bmaps.metrics.images import ImageSet
-from monai_bmaps.metrics.perceptual import VARIANTS, Lpips, Net, peak_signal_to_noise, structural_similarity
+from monai_bmaps.metrics.pairs.figures import draw_histograms
+from monai_bmaps.metrics.pairs.perceptual import VARIANTS, Lpips, Net, peak_signal_to_noise, structural_similarity
 
 Measure = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -29,7 +29,7 @@ def pairs_of(real: ImageSet, synthetic: ImageSet) -> list[tuple[int, int]]:
     return [(row, other) for row, other in enumerate(matched) if other is not None]
 
 
-def measure_perceptual(
+def measure_pairs(
     real: ImageSet,
     synthetic: ImageSet,
     *,
