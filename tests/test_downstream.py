@@ -17,7 +17,7 @@ from monai_bmaps.metrics import downstream
 from monai_bmaps.metrics.downstream import Cell, Plan, measure_downstream, run_cells, share_of_patients
 from monai_bmaps.metrics.downstream_report import CellResult, findings_of, write_report
 from monai_bmaps.metrics.images.image_set import ImageSet
-from monai_bmaps.metrics.segmenter import SegmenterSettings
+from monai_bmaps.metrics.segmentation.segmenter import SegmenterSettings
 
 QUICK = Plan(shares=(0.5, 1.0), seeds=(0, 1), settings=SegmenterSettings(channels=(4, 8), iterations=3, batch_size=2))
 KEYS = ("left_ventricle_cavity", "myocardium", "left_atrium")

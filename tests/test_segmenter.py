@@ -10,13 +10,13 @@ import pytest
 import torch
 from ultrasound_phantoms import phantom_hearts
 
-from monai_bmaps.metrics import segmenter
-from monai_bmaps.metrics.augmentation import Augmentation
 from monai_bmaps.metrics.findings import bootstrap, measured
 from monai_bmaps.metrics.findings.bootstrap import mean_by_group
 from monai_bmaps.metrics.images.image_set import ImageSet
-from monai_bmaps.metrics.overlap import dice_per_structure, hausdorff_per_structure
-from monai_bmaps.metrics.segmenter import SegmenterSettings, train_segmenter
+from monai_bmaps.metrics.segmentation import segmenter
+from monai_bmaps.metrics.segmentation.augmentation import Augmentation
+from monai_bmaps.metrics.segmentation.overlap import dice_per_structure, hausdorff_per_structure
+from monai_bmaps.metrics.segmentation.segmenter import SegmenterSettings, train_segmenter
 
 STILL = Augmentation(False, 0, 0, 0, 0, 0, 0, 0)
 QUICK = SegmenterSettings(channels=(8, 16, 32), iterations=6, batch_size=2, checkpoint_interval=2)

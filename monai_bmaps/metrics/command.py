@@ -17,7 +17,7 @@ from monai_bmaps.metrics.compared import Settings
 from monai_bmaps.metrics.families import FAMILIES
 from monai_bmaps.metrics.images import ImageSet, ReadingOptions, is_data_set, read_images
 from monai_bmaps.metrics.pairs import Net
-from monai_bmaps.metrics.segmenter import SegmenterSettings
+from monai_bmaps.metrics.segmentation import SegmenterSettings
 
 _SPLITS = [*get_args(Split), "all"]
 

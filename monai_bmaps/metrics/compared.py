@@ -11,7 +11,7 @@ from tqdm import tqdm
 from monai_bmaps.metrics.distributions import Contrast, Features, FeatureSet, InceptionStem, contrasts, file_features
 from monai_bmaps.metrics.images import ImageSet
 from monai_bmaps.metrics.pairs import Net
-from monai_bmaps.metrics.segmenter import SegmenterSettings
+from monai_bmaps.metrics.segmentation import SegmenterSettings
 from monai_bmaps.metrics.store import Store, digest_of
 
 

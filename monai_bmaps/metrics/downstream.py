@@ -22,8 +22,12 @@ from monai_bmaps.files import replacing
 from monai_bmaps.metrics.downstream_report import CellResult, findings_of, write_report
 from monai_bmaps.metrics.findings import Findings, Measured
 from monai_bmaps.metrics.images import ImageSet, ReadingOptions, preconditions, read_images
-from monai_bmaps.metrics.overlap import dice_per_structure, hausdorff_per_structure
-from monai_bmaps.metrics.segmenter import SegmenterSettings, train_segmenter
+from monai_bmaps.metrics.segmentation import (
+    SegmenterSettings,
+    dice_per_structure,
+    hausdorff_per_structure,
+    train_segmenter,
+)
 
 Arm: TypeAlias = Literal["real", "synthetic", "both"]
 """What a segmenter is trained on."""

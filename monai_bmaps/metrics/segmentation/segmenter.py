@@ -21,7 +21,7 @@ from torch import nn
 from tqdm import tqdm
 
 from monai_bmaps.files import replacing
-from monai_bmaps.metrics.augmentation import Augmentation
+from monai_bmaps.metrics.segmentation.augmentation import Augmentation
 
 _RECIPE = 1
 """Part of what a cached training is known by: raise it when the code below trains another network than before."""
