@@ -14,8 +14,9 @@ from ultrasound_phantoms import phantom_hearts
 
 from monai_bmaps.metrics.findings.measured import Findings
 from monai_bmaps.metrics.images.image_set import ImageSet
-from monai_bmaps.metrics.memorisation import CopyDetector, Threshold, flag_memorised, measure_memorisation
-from monai_bmaps.metrics.neighbours import Blurred, Pose, in_features, pixel_distances
+from monai_bmaps.metrics.memorisation.detection import CopyDetector, Threshold
+from monai_bmaps.metrics.memorisation.measuring import measure_memorisation
+from monai_bmaps.metrics.memorisation.neighbours import Blurred, Pose, in_features, pixel_distances
 
 SHAPE = (64, 48)
 COPIES = 8
@@ -72,11 +73,11 @@ CHANGES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_copies_are_flagged(change: str, training: ImageSet, held_out: ImageSet) -> None:
-    assert bool(flag_memorised(copies(training, CHANGES[change]), held_out, training).all())
+    assert bool(CopyDetector(training, held_out).flags(copies(training, CHANGES[change])).all())
 
 
 def test_mirror_images_are_none_where_training_flips_none(training: ImageSet, held_out: ImageSet) -> None:
-    flags = flag_memorised(copies(training, mirrored), held_out, training, mirrored=False)
+    flags = CopyDetector(training, held_out, mirrored=False).flags(copies(training, mirrored))
     assert not bool(flags.any())
 
 

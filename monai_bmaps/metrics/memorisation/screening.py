@@ -11,7 +11,7 @@ import torch
 from monai_bmaps.data.split import Split
 from monai_bmaps.geometry import BeamKind
 from monai_bmaps.metrics.images import ImageSet, ReadingOptions, read_images
-from monai_bmaps.metrics.memorisation import SHARE, CopyDetector
+from monai_bmaps.metrics.memorisation.detection import SHARE, CopyDetector
 from monai_bmaps.pictures import Pixels
 
 _HELD_OUT: tuple[Split, ...] = ("validation", "test")
