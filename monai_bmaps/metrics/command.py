@@ -11,9 +11,9 @@ from typing import Any, get_args
 
 from monai_bmaps.data.split import Split
 from monai_bmaps.geometry import BeamKind
-from monai_bmaps.metrics import downstream
 from monai_bmaps.metrics.compare import compare
 from monai_bmaps.metrics.compared import Settings
+from monai_bmaps.metrics.downstream import command as downstream
 from monai_bmaps.metrics.families import FAMILIES
 from monai_bmaps.metrics.images import ImageSet, ReadingOptions, is_data_set, read_images
 from monai_bmaps.metrics.pairs import Net
