@@ -15,13 +15,13 @@ from PIL import Image
 
 from monai_bmaps.metrics import Findings, InceptionStem, Measured, Report, Settings, compare
 from monai_bmaps.metrics.command import main
+from monai_bmaps.metrics.comparison.families import FAMILIES
+from monai_bmaps.metrics.comparison.store import Store, digest_of
 from monai_bmaps.metrics.distributions.feature_sets import FeatureSet, contrasts, halves_of
 from monai_bmaps.metrics.distributions.measuring import warnings_of_size
 from monai_bmaps.metrics.distributions.rows import frechet_rows
-from monai_bmaps.metrics.families import FAMILIES
 from monai_bmaps.metrics.findings.table import table
 from monai_bmaps.metrics.images.image_set import ImageSet
-from monai_bmaps.metrics.store import Store, digest_of
 
 SIZE = (33, 40)
 

@@ -20,7 +20,7 @@ from monai_bmaps.geometry import Beam, SectorBeam
 from monai_bmaps.metrics.findings.measured import Findings, Measured
 from monai_bmaps.metrics.images.image_set import ImageSet
 from monai_bmaps.metrics.realism import measure_realism
-from monai_bmaps.metrics.realism.comparing import Quantity, Resampling, compare, distance
+from monai_bmaps.metrics.realism.quantity import Quantity, Resampling, compare, distance
 
 SHAPE = (104, 120)
 CLASSES = ("left-ventricle cavity", "myocardium", "left atrium")

@@ -1,7 +1,6 @@
 """How far synthetic images are from real ones."""
 
-from monai_bmaps.metrics.compare import compare
-from monai_bmaps.metrics.compared import Settings
+from monai_bmaps.metrics.comparison import Report, Settings, compare
 from monai_bmaps.metrics.distributions import (
     DistributionMetric,
     FeatureStatistics,
@@ -14,7 +13,6 @@ from monai_bmaps.metrics.distributions import (
 from monai_bmaps.metrics.findings import Findings, Measured
 from monai_bmaps.metrics.images import ImageSet, ReadingOptions, read_images
 from monai_bmaps.metrics.pairs import Lpips, PairMetric, peak_signal_to_noise, structural_similarity
-from monai_bmaps.metrics.report import Report
 
 __all__ = [
     "DistributionMetric",

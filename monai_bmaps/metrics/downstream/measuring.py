@@ -105,10 +105,8 @@ def _setting_rows(setting: Setting, results: Sequence[CellResult], real: ImageSe
     rows = []
     for measure, title in (("dice", "Dice"), ("hausdorff", f"Hausdorff-95 in {mine[0].unit}")):
         for structure, values in _of_structures(values_of(results, setting, measure), real).items():
-            key = f"{measure}_{setting.key}"
-            rows += _measured(
-                of_structure(key, structure), f"{title}, {structure}, {setting.name}", values, real, counts
-            )
+            key = of_structure(f"{measure}_{setting.key}", structure)
+            rows += _measured(key, f"{title}, {structure}, {setting.name}", values, real, counts)
     return rows
 
 

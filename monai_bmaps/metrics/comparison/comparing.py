@@ -7,12 +7,13 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from monai_bmaps.metrics.compared import Compared, Settings
-from monai_bmaps.metrics.families import FAMILIES, Family
+from monai_bmaps.metrics.comparison.families import FAMILIES, Family
+from monai_bmaps.metrics.comparison.inputs import Inputs
+from monai_bmaps.metrics.comparison.report import Report
+from monai_bmaps.metrics.comparison.settings import Settings
+from monai_bmaps.metrics.comparison.store import Store, digest_of
 from monai_bmaps.metrics.findings import Findings, Measured
 from monai_bmaps.metrics.images import ImageSet
-from monai_bmaps.metrics.report import Report
-from monai_bmaps.metrics.store import Store, digest_of
 
 _CACHE = "cache"
 _VERSION = 1  # of what is measured: one more makes kept findings be measured anew
@@ -49,24 +50,24 @@ def compare(
     settings = settings or Settings()
     _check(real, synthetic, training, skip)
     store = None if output is None else Store(Path(output) / _CACHE)
-    compared = Compared(real, synthetic, training, settings, store, verbose)
+    inputs = Inputs(real, synthetic, training, settings, store, verbose)
     chosen = {name: family for name, family in FAMILIES.items() if name not in skip}
     sets = digest_of(real, synthetic, training, settings, settings.stem, settings.lpips, _VERSION)
     findings = {}
     bar = tqdm(chosen.items(), disable=not verbose)
     for name, family in bar:
         bar.set_description(f"comparing: {name}")
-        findings[name] = _found(name, family, compared, f"{name}-{sets}")
-    report = Report(findings, {**_described(compared), **(provenance or {})})
+        findings[name] = _found(name, family, inputs, f"{name}-{sets}")
+    report = Report(findings, {**_described(inputs), **(provenance or {})})
     if output is not None:
         report.write(output)
     return report
 
 
-def _found(name: str, family: Family, compared: Compared, key: str) -> Findings:
+def _found(name: str, family: Family, inputs: Inputs, key: str) -> Findings:
     """The family's findings, or one row that says why there are none; that is not kept."""
     try:
-        return family(compared) if compared.store is None else compared.store.findings(key, lambda: family(compared))
+        return family(inputs) if inputs.store is None else inputs.store.findings(key, lambda: family(inputs))
     except (ImportError, OSError, ValueError) as error:
         return Findings(name.capitalize(), [Measured(name, name.capitalize(), left_out=str(error))])
 
@@ -83,12 +84,12 @@ def _check(real: ImageSet, synthetic: ImageSet, training: ImageSet | None, skip:
         raise ValueError(f"there is no family {', '.join(unknown)} to skip; there are {', '.join(FAMILIES)}")
 
 
-def _described(compared: Compared) -> dict[str, object]:
-    sets = [images for images in (compared.synthetic, compared.real, compared.training) if images is not None]
-    settings = compared.settings
+def _described(inputs: Inputs) -> dict[str, object]:
+    sets = [images for images in (inputs.synthetic, inputs.real, inputs.training) if images is not None]
+    settings = inputs.settings
     return {
         "Images": ", ".join(f"{len(images)} {images.name} ({len(set(images.groups))} groups)" for images in sets),
-        "Size": f"{compared.real.size[0]} x {compared.real.size[1]}",
+        "Size": f"{inputs.real.size[0]} x {inputs.real.size[1]}",
         "Inception": "pytorch-fid's published file" if settings.stem is None else settings.stem.name,
         "LPIPS trunk": "torchvision's published file" if settings.lpips is None else settings.lpips.name,
         "Bootstrap samples": settings.resamplings,

@@ -8,39 +8,14 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from monai_bmaps.metrics.comparison.settings import Settings
+from monai_bmaps.metrics.comparison.store import Store, digest_of
 from monai_bmaps.metrics.distributions import Contrast, Features, FeatureSet, InceptionStem, contrasts, file_features
 from monai_bmaps.metrics.images import ImageSet
-from monai_bmaps.metrics.pairs import Net
-from monai_bmaps.metrics.segmentation import SegmenterSettings
-from monai_bmaps.metrics.store import Store, digest_of
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What decides the numbers beside the images.
-
-    Args:
-        stem: file of the Inception's weights; ``None``: pytorch-fid's, downloaded on first use.
-        lpips: file of LPIPS' trunk; ``None``: torchvision's, downloaded on first use.
-        lpips_net: trunk of LPIPS; ``None``: what the file holds, AlexNet without one.
-        resamplings: bootstrap samples.
-        dynamic_range_db: from black to white, assumed where speckle is measured.
-        segmenter: how the segmenter of obedience is trained.
-        segmenters: folder where trained segmenters are kept for other comparisons; it changes no number. ``None``:
-            beside the other results.
-    """
-
-    stem: Path | None = None
-    lpips: Path | None = None
-    lpips_net: Net | None = None
-    resamplings: int = 200
-    dynamic_range_db: float = 60.0
-    segmenter: SegmenterSettings = field(default_factory=SegmenterSettings)
-    segmenters: Path | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, eq=False)
-class Compared:
+class Inputs:
     """Everything that a family of measures may read.
 
     Args:
@@ -55,7 +30,7 @@ class Compared:
     real: ImageSet
     synthetic: ImageSet
     training: ImageSet | None = None
-    settings: Settings = Settings()
+    settings: Settings = field(default_factory=Settings)
     store: Store | None = None
     verbose: bool = False
 
@@ -69,8 +44,7 @@ class Compared:
         """
         sets = {"synthetic": self.synthetic, "real": self.real, "training": self.training}
         stem = InceptionStem.load(self.settings.stem)
-        found = {role: self._features_of(images, stem) for role, images in sets.items() if images is not None}
-        return found
+        return {role: self._features_of(images, stem) for role, images in sets.items() if images is not None}
 
     @cached_property
     def mirrored_features(self) -> dict[str, FeatureSet]:
