@@ -29,6 +29,19 @@ def test_what_is_not_known_is_unknown_of_every_image() -> None:
     assert found.groups == found.names
 
 
+def test_label_maps_that_must_be_there_are_asked_for() -> None:
+    labels = torch.arange(3)[:, None, None].expand(3, *SHAPE)
+    assert torch.equal(an_image_set(labels=labels).known_labels, labels)
+    with pytest.raises(ValueError, match="images have no label maps; give them"):
+        _ = an_image_set().known_labels
+
+
+def test_the_field_of_view_is_the_beam_or_else_the_whole_image() -> None:
+    inside = torch.rand(3, *SHAPE, generator=torch.Generator().manual_seed(1)) > 0.5
+    assert torch.equal(an_image_set(inside=inside).field_of_view, inside[:, None].float())
+    assert an_image_set().field_of_view.tolist() == torch.ones(3, 1, *SHAPE).tolist()
+
+
 def test_chosen_images_keep_all_that_is_known_about_them() -> None:
     beams = (LinearBeam(), None, LinearBeam())
     everything = an_image_set(
