@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from monai_bmaps.metrics import InceptionStem
+from monai_bmaps.metrics import ImageSet, InceptionStem, stem_features
 from monai_bmaps.metrics.comparison import Store, digest_of
-from monai_bmaps.metrics.distributions import Features, distances, resampled_distances, stem_features
+from monai_bmaps.metrics.distributions import Features, distances, resampled_distances
 from monai_bmaps.metrics.findings import bootstrap_picks
-from monai_bmaps.metrics.images import ImageSet
 
 RESAMPLINGS, SUBSETS = 200, 20
 

@@ -1,4 +1,9 @@
-"""How far synthetic images are from real ones."""
+"""How far synthetic images are from real ones.
+
+``images`` are what is compared, ``findings`` what comes of it. Between them stand the families of measures:
+``distributions``, ``pairs``, ``realism``, ``memorisation`` and ``obedience``; ``comparison`` makes one report of all.
+``downstream`` trains segmenters with and without synthetic images; ``segmentation`` is the segmenter of both.
+"""
 
 from monai_bmaps.metrics.comparison import Report, Settings, compare
 from monai_bmaps.metrics.distributions import (
