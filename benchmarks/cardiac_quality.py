@@ -29,17 +29,16 @@ import monai_bmaps
 from monai_bmaps import BMapSynthesisInferer
 from monai_bmaps.files import replacing
 from monai_bmaps.metrics import InceptionStem
-from monai_bmaps.metrics.comparison import (
+from monai_bmaps.metrics.distributions import (
     POOLS,
     Features,
     as_rows,
-    bootstrap_picks,
     distances,
     file_features,
     from_rows,
-    interval,
     resampled_distances,
 )
+from monai_bmaps.metrics.findings import bootstrap_picks, interval
 from monai_bmaps.pictures import to_grey
 
 BUNDLE = Path(__file__).parents[1] / "bundles" / "cardiac_bmap_sdm"

@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from monai_bmaps.metrics import InceptionStem
-from monai_bmaps.metrics.comparison import Features, bootstrap_picks, distances, resampled_distances
-from monai_bmaps.metrics.frechet import stem_features
-from monai_bmaps.metrics.image_set import ImageSet
-from monai_bmaps.metrics.store import Store, digest_of
+from monai_bmaps.metrics import ImageSet, InceptionStem, stem_features
+from monai_bmaps.metrics.comparison import Store, digest_of
+from monai_bmaps.metrics.distributions import Features, distances, resampled_distances
+from monai_bmaps.metrics.findings import bootstrap_picks
 
 RESAMPLINGS, SUBSETS = 200, 20
 

@@ -33,10 +33,10 @@ from benchmarks.residual_noise_report import PAPER, draw_findings, tables
 from benchmarks.study import CELLS, Cell
 from benchmarks.study_drawing import Drawing, conditions, drawn, of_the_same_items, parsed, real_frames
 from monai_bmaps.files import replacing
-from monai_bmaps.metrics import InceptionStem, read_images
-from monai_bmaps.metrics.comparison import distances, interval
-from monai_bmaps.metrics.image_set import ImageSet
-from monai_bmaps.metrics.store import Store
+from monai_bmaps.metrics import ImageSet, InceptionStem, read_images
+from monai_bmaps.metrics.comparison import Store
+from monai_bmaps.metrics.distributions import distances
+from monai_bmaps.metrics.findings import interval
 from monai_bmaps.pictures import side_by_side
 from monai_bmaps.schedulers import BMapDDPMScheduler
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from monai_bmaps.figures.grid import plotting, save
-from monai_bmaps.metrics.figures import BLUE, GREEN, GREY, ORANGE
+from monai_bmaps.metrics.findings import BLUE, GREEN, GREY, ORANGE
 
 PAPER = {"with B-maps": 0.2, "without": 3.6}
 """Frechet distances of Dominguez et al. 2024 for CAMUS at the first max-pool."""

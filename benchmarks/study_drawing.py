@@ -24,9 +24,7 @@ from benchmarks.study import BUNDLES, CROPPED, ROOT, Cell
 from monai_bmaps import BMapSynthesisInferer
 from monai_bmaps.acceleration import accelerate
 from monai_bmaps.files import replacing
-from monai_bmaps.metrics import read_images
-from monai_bmaps.metrics.image_set import ImageSet
-from monai_bmaps.metrics.reading import ReadingOptions
+from monai_bmaps.metrics import ImageSet, ReadingOptions, read_images
 from monai_bmaps.model_card import sha256_of
 from monai_bmaps.pictures import to_grey
 from monai_bmaps.training import load_weights

@@ -29,9 +29,8 @@ from benchmarks.study_drawing import Drawing, conditions, drawn, of_the_same_ite
 from monai_bmaps.figures.grid import plotting, save
 from monai_bmaps.files import replacing
 from monai_bmaps.metrics import InceptionStem
-from monai_bmaps.metrics.comparison import interval
-from monai_bmaps.metrics.figures import BLUE, GREEN, GREY, ORANGE
-from monai_bmaps.metrics.store import Store
+from monai_bmaps.metrics.comparison import Store
+from monai_bmaps.metrics.findings import BLUE, GREEN, GREY, ORANGE, interval
 
 STYLES = {
     "none": ("no B-map", ORANGE, "o"),

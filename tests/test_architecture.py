@@ -63,6 +63,16 @@ ALLOWED = {
         "transforms",
     },
 }
+FAMILIES = {"distributions", "pairs", "realism", "memorisation", "obedience"}
+ROOMS_OF_METRICS = {
+    "findings": set(),
+    "images": set(),
+    "segmentation": set(),
+    **{family: {"findings", "images"} for family in FAMILIES},
+    "obedience": {"findings", "images", "segmentation"},
+    "downstream": {"findings", "images", "segmentation"},
+    "comparison": {"findings", "images", "segmentation", *FAMILIES},
+}
 READERS = {"camus", "segthy", "folder", "datalist", "split", "classes"}
 PIXEL_LIBRARIES = {"PIL", "nibabel", "numpy", "torch", "monai", "SimpleITK", "imageio", "cv2"}
 FOREIGN = {"matplotlib", "slicer", "qt", "vtk"}
@@ -110,6 +120,36 @@ def test_a_module_imports_only_what_lies_below_it(path: Path) -> None:
         allowed |= {"transforms", "pictures"}
     pairs = {tuple(name.split(".")[:2]) for name in imports(parsed(path)) if name.split(".")[0] == "monai_bmaps"}
     assert {second for _, second in pairs} <= allowed
+
+
+def room(path: Path) -> str | None:
+    """Folder of ``metrics`` that a module lies in: ``pairs`` for metrics/pairs/figures.py."""
+    parts = path.relative_to(PACKAGE).parts
+    return parts[1] if parts[0] == "metrics" and len(parts) > 2 else None
+
+
+def of_metrics(path: Path) -> list[list[str]]:
+    """What a module imports of ``metrics`` outside of its own room: ``["pairs", "Lpips"]``, ``["compare"]``."""
+    found = [name.split(".")[2:] for name in imports(parsed(path)) if name.startswith("monai_bmaps.metrics.")]
+    return [names for names in found if names[0] != room(path)]
+
+
+def test_the_metrics_are_rooms_under_one_command() -> None:
+    metrics = PACKAGE / "metrics"
+    assert {path.parent.name for path in metrics.glob("*/__init__.py")} == set(ROOMS_OF_METRICS)
+    assert {path.stem for path in metrics.glob("*.py")} == {"__init__", "__main__", "command"}
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if room(p)], ids=named)
+def test_a_room_of_the_metrics_imports_only_rooms_below_it(path: Path) -> None:
+    assert {names[0] for names in of_metrics(path)} <= ROOMS_OF_METRICS[str(room(path))]
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if p != PACKAGE / "metrics" / "command.py"], ids=named)
+def test_rooms_of_the_metrics_are_entered_by_their_doors(path: Path) -> None:
+    doors = {name: set(importlib.import_module(f"monai_bmaps.metrics.{name}").__all__) for name in ROOMS_OF_METRICS}
+    into_rooms = [names for names in of_metrics(path) if names[0] in doors]
+    assert [names for names in into_rooms if len(names) != 2 or names[1] not in doors[names[0]]] == []
 
 
 @pytest.mark.parametrize(

@@ -1,194 +1,294 @@
-"""Images as files hold them, and what bootstrap samples say about a distance."""
+"""The comparison as a whole: report, going on, planted faults, bad input."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from monai_bmaps.metrics import InceptionStem, stem_features
-from monai_bmaps.metrics.comparison import (
-    as_files,
-    as_rows,
-    bootstrap_picks,
-    distances,
-    file_features,
-    from_rows,
-    interval,
-    resampled_distances,
-)
-from monai_bmaps.pictures import to_grey
+from monai_bmaps.metrics import Findings, InceptionStem, Measured, Report, Settings, compare
+from monai_bmaps.metrics.command import main
+from monai_bmaps.metrics.comparison.families import FAMILIES
+from monai_bmaps.metrics.comparison.store import Store, digest_of
+from monai_bmaps.metrics.images.image_set import ImageSet
 
-Drawn = dict[int, torch.Tensor]
+SIZE = (33, 40)
 
 
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+def speckle(count: int, seed: int, blur: int = 0) -> torch.Tensor:
+    """Textures with a depth trend, a stand-in for frames."""
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.rand(count, 1, *SIZE, generator=generator).square() * torch.linspace(1, 0.3, SIZE[0])[:, None]
+    for _ in range(blur):
+        images = torch.nn.functional.avg_pool2d(images, 3, 1, 1)
+    return images
 
 
-def features(count: int, seed: int, shift: float = 0.0) -> Drawn:
-    """Like an Inception's: the variances of the later features are ever smaller."""
-    scale = torch.logspace(0, -2, 256, dtype=torch.float64)
-    return from_rows(scale * torch.randn(count, 256, generator=generator(seed), dtype=torch.float64) + shift * scale)
+def a_set(name: str, count: int, seed: int, **options: Any) -> ImageSet:
+    groups = tuple(f"patient{row // 2}" for row in range(count))
+    return ImageSet(name, tuple(f"frame_{row}" for row in range(count)), speckle(count, seed, **options), groups=groups)
 
 
 @pytest.fixture(scope="module")
-def stem() -> InceptionStem:
-    torch.manual_seed(0)
-    return InceptionStem().eval().requires_grad_(False)
+def stem(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("weights") / "stem.npz"
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        np.savez(path, **{name: value.numpy() for name, value in InceptionStem().state_dict().items()})
+    return path
 
 
-def test_an_image_is_what_its_file_holds(tmp_path: Path) -> None:
-    image = torch.rand(1, 5, 7, generator=generator()) * 2 - 1
-    Image.fromarray(to_grey(image[0])).save(tmp_path / "image.png")
-    read = torch.as_tensor(np.asarray(Image.open(tmp_path / "image.png"), np.float32)) / 255
-    assert torch.equal(as_files(image)[0], read)
+@pytest.fixture(scope="module")
+def settings(stem: Path) -> Settings:
+    return Settings(stem=stem, lpips=stem.with_name("absent.pth"), resamplings=5)
 
 
-def test_an_image_of_a_file_is_not_changed() -> None:
-    levels = torch.arange(256.0) / 127.5 - 1
-    assert torch.equal((as_files(levels) * 255).round(), torch.arange(256.0))
+@pytest.fixture(scope="module")
+def compared(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Report]:
+    folder = tmp_path_factory.mktemp("report") / "new"
+    sets = (a_set("real", 8, 0), a_set("synthetic", 7, 1, blur=2), a_set("training", 10, 2))
+    return folder, compare(*sets, settings=settings, output=folder)
 
 
-def test_less_than_half_a_grey_level_beyond_the_range_is_round_off() -> None:
-    assert as_files(torch.tensor([-1.003, 1.003])).tolist() == [0.0, 1.0]
+def write_pngs(folder: Path, images: torch.Tensor) -> Path:
+    folder.mkdir(parents=True)
+    for row, image in enumerate(images):
+        Image.fromarray((image[0] * 255).round().byte().numpy()).save(folder / f"frame_{row}.png")
+    return folder
 
 
-@pytest.mark.parametrize(
-    ("image", "message"),
-    [
-        (torch.full((1, 5, 7), 255.0), r"lie in \[-1, 1\], got \[255, 255\]; scale 8-bit images"),
-        (torch.full((1, 5, 7), -1.01), r"got \[-1.01, -1.01\]"),
-        (torch.full((1, 5, 7), torch.nan), r"got \[nan, nan\].*a network that gave NaN"),
-        (torch.full((1, 5, 7), torch.inf), r"got \[inf, inf\]"),
-        (torch.zeros(0, 1, 5, 7), r"must not be empty, got shape \(0, 1, 5, 7\)"),
-    ],
-)
-def test_images_out_of_range_are_refused(image: torch.Tensor, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        as_files(image)
+# The report
 
 
-def test_one_bad_pixel_among_good_ones_is_found() -> None:
-    images = torch.zeros(2, 1, 5, 7)
-    images[1, 0, 2, 3] = torch.nan
-    with pytest.raises(ValueError, match="network that gave NaN"):
-        as_files(images)
+def test_the_files_tell_the_same_numbers(compared: tuple[Path, Report]) -> None:
+    folder, report = compared
+    content = json.loads((folder / "report.json").read_text())
+    page = (folder / "report.md").read_text()
+    assert [*content["families"]] == [*FAMILIES]
+    for family, found in content["families"].items():
+        assert f"## {found['title']}" in page
+        for key, row in found["measured"].items():
+            assert row.get("value") == report.measured(family, key).value
+            assert (
+                f"left out: {row['left_out']}".replace("|", "/") if "left_out" in row else f"{row['value']:.4g}"
+            ) in page
+    assert content["provenance"]["Images"] == "7 synthetic (4 groups), 8 real (4 groups), 10 training (5 groups)"
 
 
-def test_features_are_those_of_the_rounded_images_however_they_come(stem: InceptionStem) -> None:
-    images = torch.rand(3, 1, 5, 7, generator=generator()) * 2 - 1
-    expected = stem_features(torch.stack([as_files(image) for image in images]), stem)
-    for packaging in (images, [images[:2], images[2:]], (image for image in images)):
-        torch.testing.assert_close(file_features(packaging, stem), expected)
-    assert not torch.equal(expected[64], stem_features((images + 1) / 2, stem)[64])
+def test_every_figure_of_the_page_is_a_picture_beside_it(compared: tuple[Path, Report]) -> None:
+    folder, report = compared
+    names = [name for found in report.findings.values() for name in found.figures]
+    assert {"samples.png", "frechet.png", "kernel.png", "pairs.png", "realism_overview.png"} <= set(names)
+    for name in names:
+        with Image.open(folder / name) as picture:
+            assert np.asarray(picture.convert("L")).std() > 5
+        assert f"({name})" in (folder / "report.md").read_text()
 
 
-def test_rows_hold_all_features() -> None:
-    drawn = features(3, seed=0)
-    assert as_rows(drawn).shape == (3, 256)
-    assert all(torch.equal(from_rows(as_rows(drawn))[pool], values) for pool, values in drawn.items())
-    assert [values.shape[1] for values in drawn.values()] == [*drawn] == [64, 192]
+def test_what_could_not_be_measured_is_a_row_and_the_rest_is_there(compared: tuple[Path, Report]) -> None:
+    report = compared[1]
+    assert "no weights of LPIPS" in str(report.measured("pairs", "lpips").left_out)
+    assert report.measured("pairs", "ssim").value is not None
 
 
-def test_a_set_is_at_no_distance_from_itself() -> None:
-    drawn = features(20, seed=0)
-    assert max(distances(drawn, drawn).values()) < 1e-12
+def test_blurred_images_are_above_the_floor(compared: tuple[Path, Report]) -> None:
+    report = compared[1]
+    for family, key in (("frechet", "max_pool_1"), ("kernel", "kernel_max_pool_1")):
+        value, floor = (report.measured(family, name).value for name in (key, f"floor_{key}"))
+        assert value is not None
+        assert floor is not None
+        assert value > 3 * abs(floor)
+    coverage, floor = (report.measured("manifold", f"{part}coverage_max_pool_1").value for part in ("", "floor_"))
+    assert coverage is not None
+    assert floor is not None
+    assert coverage < floor
 
 
-def test_the_order_of_images_does_not_matter() -> None:
-    first, second = features(20, seed=0), features(9, seed=1)
-    turned = {pool: values.flip(0) for pool, values in first.items()}
-    assert distances(turned, second) == pytest.approx(distances(first, second), rel=1e-10)
+def test_an_unknown_number_is_refused_with_those_there_are(compared: tuple[Path, Report]) -> None:
+    with pytest.raises(KeyError, match="frechet has no 'fid'; it has max_pool_2, max_pool_1"):
+        compared[1].measured("frechet", "fid")
 
 
-def test_one_image_has_no_distance() -> None:
-    with pytest.raises(ValueError, match="at least 2 images, got 1"):
-        distances(features(1, seed=0), features(9, seed=1))
+def test_without_training_frames_the_floor_is_of_halves_that_share_no_patient(settings: Settings) -> None:
+    report = compare(a_set("real", 8, 0), a_set("synthetic", 7, 1), settings=settings, skip=["pairs", "images"])
+    row = report.measured("frechet", "floor_max_pool_2")
+    assert row.counts == {"real (one half)": 4, "real (other half)": 4}
+    assert any("two halves" in note for note in report["frechet"].notes)
 
 
-def test_samples_are_drawn_from_all_images_and_again_the_same() -> None:
-    picks = bootstrap_picks(5, 9, resamplings=60)
-    assert [pick.tolist() for pick in picks[7]] == [pick.tolist() for pick in bootstrap_picks(5, 9, 60)[7]]
-    for part, count in enumerate((5, 9)):
-        assert {len(pick[part]) for pick in picks} == {count}
-        assert set(np.concatenate([pick[part] for pick in picks])) == set(range(count))
+# Going on
 
 
-def test_a_group_comes_whole_into_a_sample_or_not_at_all() -> None:
-    groups = ["a", "b", "a", "c", "b", "a"]
-    picks = [mine.tolist() for mine, _ in bootstrap_picks(groups, 4, resamplings=40)]
-    for pick in picks:
-        assert pick.count(0) == pick.count(2) == pick.count(5)
-        assert pick.count(1) == pick.count(4)
-    assert len({tuple(sorted(pick)) for pick in picks}) > 5
+def test_a_stopped_comparison_goes_on_where_it_was(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed while neighbours are sought: what came before is not measured again, and the report is the same."""
+    sets = (a_set("real", 8, 0), a_set("synthetic", 7, 1))
+    whole = compare(*sets, settings=settings, output=tmp_path / "whole")
+    measured: list[str] = []
+    families = dict(FAMILIES)
+
+    def counted(name: str) -> Callable[[Any], Findings]:
+        def measure(compared: Any) -> Findings:
+            measured.append(name)
+            if name == "manifold" and measured.count(name) == 1:
+                raise KeyboardInterrupt
+            return families[name](compared)
+
+        return measure
+
+    for name in families:
+        monkeypatch.setitem(FAMILIES, name, counted(name))  # type: ignore[arg-type]
+    with pytest.raises(KeyboardInterrupt):
+        compare(*sets, settings=settings, output=tmp_path / "cut")
+    assert not (tmp_path / "cut" / "report.md").exists()
+    again = compare(*sets, settings=settings, output=tmp_path / "cut")
+    names = [*FAMILIES]
+    cut = names.index("manifold")
+    assert measured == [*names[: cut + 1], *names[cut:]]
+    assert again.to_dict() == whole.to_dict()
+    assert (tmp_path / "cut" / "frechet.png").read_bytes() == (tmp_path / "whole" / "frechet.png").read_bytes()
 
 
-def test_groups_of_one_image_are_drawn_as_images_are() -> None:
-    by_group, by_image = bootstrap_picks(["x", "y", "z"], 4, 7), bootstrap_picks(3, 4, 7)
-    assert [[p.tolist() for p in pick] for pick in by_group] == [[p.tolist() for p in pick] for pick in by_image]
+def test_other_images_or_settings_are_measured_anew(stem: Path, tmp_path: Path) -> None:
+    real, synthetic = a_set("real", 8, 0), a_set("synthetic", 7, 1)
+    first = digest_of(real, synthetic, Settings(stem=stem), stem)
+    assert first == digest_of(a_set("real", 8, 0), synthetic, Settings(stem=stem), stem)
+    changed = [
+        digest_of(a_set("real", 8, 3), synthetic, Settings(stem=stem), stem),
+        digest_of(real, a_set("synthetic", 6, 1), Settings(stem=stem), stem),
+        digest_of(real, synthetic, Settings(stem=stem, resamplings=9), stem),
+        digest_of(real, synthetic, Settings(stem=stem), tmp_path / "absent"),
+    ]
+    assert len({first, *changed}) == 5
 
 
-def test_intervals_over_groups_are_wider_where_the_images_of_a_group_are_alike() -> None:
-    first, second = features(15, seed=0), features(40, seed=1)
-    repeated = {pool: values.repeat(4, 1) for pool, values in first.items()}
-    groups = [str(row) for row in range(15)] * 4
-    widths = []
-    for given in (60, groups):
-        drawn = resampled_distances({64: repeated[64]}, {64: second[64]}, bootstrap_picks(given, 40, 60))[64]
-        widths.append(np.ptp(interval(1.0, drawn)))
-    assert widths[1] > 1.3 * widths[0]
+def test_kept_findings_are_those_that_were_measured(tmp_path: Path) -> None:
+    rows = [Measured("a", "A", 1.5, (1.0, 2.0), {"real": 3}), Measured("b", "B", left_out="no labels")]
+    found = Findings("Title", rows, {"f.png": lambda path: path.write_text("drawn")}, ["note"])  # type: ignore[dict-item]
+    store = Store(tmp_path)
+    for measure in (lambda: found, lambda: pytest.fail("measured twice")):
+        kept = store.findings("key", measure)
+        assert (kept.title, kept.rows, kept.notes) == ("Title", rows, ["note"])
+        kept.figures["f.png"](tmp_path / "copy.png")
+        assert (tmp_path / "copy.png").read_text() == "drawn"
 
 
-def test_a_sample_that_takes_every_image_once_is_the_set() -> None:
-    first, second = features(6, seed=0), features(5, seed=1)
-    drawn = resampled_distances(first, second, [(np.arange(6)[::-1].copy(), np.arange(5))])
-    assert {pool: values[0] for pool, values in drawn.items()} == pytest.approx(distances(first, second), rel=1e-10)
+# Bad input
 
 
-def test_an_interval_holds_its_estimate_where_percentiles_of_the_samples_do_not() -> None:
-    """Sets of one law: repeated images raise the distance of almost every bootstrap sample."""
-    first, second = features(60, seed=0), features(40, seed=1)
-    estimate = distances(first, second)[192]
-    drawn = resampled_distances(first, second, bootstrap_picks(60, 40, 40))[192]
-    assert np.percentile(drawn, 2.5) > estimate
-    low, high = interval(estimate, drawn, lowest=0.0)
-    assert 0.0 <= low < estimate < high
+def test_sets_of_different_sizes_are_refused() -> None:
+    small = ImageSet("synthetic", ("a", "b"), torch.zeros(2, 1, 5, 7))
+    with pytest.raises(ValueError, match=r"one size, got 33 x 40 \(real\) and 5 x 7 \(synthetic\); .*--size"):
+        compare(a_set("real", 8, 0), small)
 
 
-def test_an_interval_is_as_wide_as_its_samples_spread() -> None:
-    drawn = np.linspace(3.0, 4.0, 1001)
-    assert interval(1.0, drawn) == pytest.approx((0.525, 1.475))
-    assert interval(1.0, drawn, share=0.5) == pytest.approx((0.75, 1.25))
-    assert interval(0.1, drawn, lowest=0.0)[0] == 0.0
+def test_a_family_that_does_not_exist_cannot_be_skipped() -> None:
+    with pytest.raises(ValueError, match="no family fid to skip; there are images, frechet"):
+        compare(a_set("real", 8, 0), a_set("synthetic", 7, 1), skip=["fid"])
 
 
-def test_intervals_hold_the_expected_distance_nearly_always() -> None:
-    """At these sizes: the mean over 60 pairs of sets. 16 of 20 would be too few for 95 %."""
-    pairs = [(features(30, 2 * k, shift=0.4), features(20, 2 * k + 1)) for k in range(60)]
-    found = [distances(*pair)[64] for pair in pairs]
-    picks = bootstrap_picks(30, 20, 50)
-    held = 0
-    for estimate, (first, second) in list(zip(found, pairs, strict=True))[:20]:
-        drawn = resampled_distances({64: first[64]}, {64: second[64]}, picks)[64]
-        low, high = interval(estimate, drawn, lowest=0.0)
-        held += low <= np.mean(found) <= high
-    assert held > 16
+def test_one_image_leaves_out_every_distance_and_ends(settings: Settings) -> None:
+    report = compare(a_set("real", 8, 0), a_set("synthetic", 1, 1), settings=settings)
+    for family, key in (("frechet", "max_pool_2"), ("kernel", "kernel_max_pool_2"), ("manifold", "recall_max_pool_1")):
+        assert "got 1 synthetic; give more" in str(report.measured(family, key).left_out)
 
 
-def test_the_quality_script_reports_the_same_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    quality = pytest.importorskip("benchmarks.cardiac_quality")
-    monkeypatch.setattr(quality, "RESAMPLINGS", 5)
-    sets = {"ode:5": features(7, seed=0, shift=0.1), quality.REFERENCE: features(7, seed=1, shift=0.2)}
-    known, real = features(12, seed=2), features(6, seed=3)
-    runs = {name: {"features": as_rows(found).numpy()} for name, found in sets.items()}
-    found = json.loads(json.dumps(quality.report(runs, known, real, 7)))
-    assert found["runs"]["ode:5"]["distance"] == pytest.approx([*distances(sets["ode:5"], real).values()], abs=1e-4)
-    assert found["training_frames_against_held_out"] == pytest.approx([*distances(known, real).values()], abs=1e-4)
-    assert found["held_out_frames"] == 6
-    low, high = found["runs"]["ode:5"]["minus_reference_interval"][1]
-    assert low < distances(sets["ode:5"], real)[192] - distances(sets[quality.REFERENCE], real)[192] < high
+def test_constant_images_are_named_and_give_no_infinite_number(settings: Settings, tmp_path: Path) -> None:
+    blank = ImageSet("synthetic", tuple(f"frame_{row}" for row in range(7)), torch.full((7, 1, *SIZE), 0.5))
+    report = compare(a_set("real", 8, 0), blank, settings=settings, output=tmp_path)  # its JSON refuses infinities
+    row = report.measured("images", "synthetic_constant")
+    assert row.value == 7
+    assert "frame_0, frame_1, frame_2" in row.name
+    assert report.measured("images", "synthetic_repeated").value == 6
+
+
+def test_missing_weights_leave_out_what_needs_them(tmp_path: Path) -> None:
+    settings = Settings(stem=tmp_path / "absent.npz", lpips=tmp_path / "absent.pth", resamplings=5)
+    report = compare(a_set("real", 8, 0), a_set("synthetic", 7, 1), settings=settings, output=tmp_path / "report")
+    for family in ("frechet", "kernel", "manifold"):
+        assert "no weights at" in str(report.measured(family, family).left_out)
+    assert report.measured("pairs", "psnr").value is not None
+    # nor is the gap kept: with weights the same command fills it
+    assert not list((tmp_path / "report").glob("cache/findings-frechet*"))
+
+
+# The command
+
+
+def test_the_command_compares_two_folders(stem: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    real, synthetic = (write_pngs(tmp_path / name, speckle(6, seed)) for seed, name in enumerate(("R", "S")))
+    arguments = ["compare", "--synthetic", str(synthetic), "--real", str(real), "--output", str(tmp_path / "O")]
+    options = ["--stem", str(stem), "--resamplings", "3", "--quiet", "--skip", "pairs", "manifold"]
+    assert main([*arguments, *options]) == 0
+    assert f"Read {tmp_path / 'O' / 'report.md'}" in capsys.readouterr().out
+    content = json.loads((tmp_path / "O" / "report.json").read_text())
+    assert [*content["families"]] == [name for name in FAMILIES if name not in ("pairs", "manifold")]
+    assert content["provenance"]["Synthetic"] == "S"
+
+
+def test_folders_of_two_sizes_need_the_size_option(
+    stem: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real = write_pngs(tmp_path / "R", speckle(4, 0))
+    synthetic = write_pngs(tmp_path / "S", speckle(4, 1)[..., :30, :])
+    arguments = ["compare", "--synthetic", str(synthetic), "--real", str(real), "--output", str(tmp_path / "O")]
+    options = ["--stem", str(stem), "--resamplings", "3", "--quiet", "--skip", "pairs", "manifold"]
+    assert main([*arguments, *options]) == 2
+    assert "33 x 40 (real) and 30 x 40 (synthetic); fit them into one with --size" in capsys.readouterr().err
+    assert main([*arguments, *options, "--size", "33", "40"]) == 0
+
+
+def test_a_split_of_a_data_set_can_stand_in_for_synthetic_images(stem: Path, tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    for split, seed in (("training", 0), ("test", 1)):
+        write_pngs(root / split, speckle(4, seed))
+    (root / "images").mkdir()
+    lists: dict[str, Any] = {"generator": "monai_bmaps.data.prepare", "source": "speckle"}
+    for split in ("training", "test"):
+        for file in (root / split).iterdir():
+            file.rename(root / "images" / f"{split}_{file.name}")
+        files = sorted((root / "images").glob(f"{split}_*"))
+        entries = [{"name": file.stem, "patient": file.stem, "image": f"images/{file.name}"} for file in files]
+        lists[split] = entries
+    (root / "dataset.json").write_text(json.dumps(lists))
+    arguments = ["compare", "--synthetic", str(root), "--synthetic-split", "training", "--real", str(root)]
+    options = ["--stem", str(stem), "--resamplings", "3", "--quiet", "--skip", "pairs", "manifold"]
+    assert main([*arguments, *options, "--output", str(tmp_path / "O")]) == 0
+    content = json.loads((tmp_path / "O" / "report.json").read_text())
+    assert content["families"]["frechet"]["measured"]["max_pool_1"]["images"] == {"synthetic": 4, "real": 4}
+    assert content["families"]["frechet"]["measured"]["max_pool_1"]["value"] > 0
+
+
+def test_an_empty_folder_ends_with_its_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "S").mkdir()
+    folders = ["--synthetic", str(tmp_path / "S"), "--real", str(tmp_path / "S"), "--output", str(tmp_path / "O")]
+    assert main(["compare", *folders]) == 2
+    assert "give the folder with the synthetic images" in capsys.readouterr().err
+    assert not (tmp_path / "O").exists()
+
+
+def test_copies_and_obedience_need_the_training_images(stem: Path) -> None:
+    real, synthetic = a_set("real", 6, 0), a_set("synthetic", 6, 1)
+    report = compare(real, synthetic, settings=Settings(stem=stem, resamplings=3), skip=["pairs", "realism"])
+    for family in ("obedience", "memorisation"):
+        (row,) = report[family].rows
+        assert row.value is None
+        assert "--train" in str(row.left_out)
+
+
+def test_copies_are_sought_in_pixels_and_in_features(stem: Path) -> None:
+    training = a_set("training", 20, 2)
+    training = replace(training, groups=tuple(f"other {group}" for group in training.groups))
+    sets = a_set("real", 20, 0), a_set("synthetic", 4, 1), training
+    settings = Settings(stem=stem, resamplings=3)
+    report = compare(*sets, settings=settings, skip=["pairs", "realism", "obedience"])
+    keys = {row.key.rsplit("_", 1)[1] for row in report["memorisation"].rows}
+    assert keys == {"pixel", "feature"}

@@ -13,11 +13,15 @@ from PIL import Image
 from ultrasound_phantoms import phantom_hearts
 
 from monai_bmaps.data.split import split_of
-from monai_bmaps.metrics import downstream
-from monai_bmaps.metrics.downstream import Cell, Plan, measure_downstream, run_cells, share_of_patients
-from monai_bmaps.metrics.downstream_report import CellResult, findings_of, write_report
-from monai_bmaps.metrics.image_set import ImageSet
-from monai_bmaps.metrics.segmenter import SegmenterSettings
+from monai_bmaps.metrics.downstream import command as downstream
+from monai_bmaps.metrics.downstream import running
+from monai_bmaps.metrics.downstream.measuring import findings_of, measure_downstream
+from monai_bmaps.metrics.downstream.plan import Cell, Plan, share_of_patients
+from monai_bmaps.metrics.downstream.report import write_report
+from monai_bmaps.metrics.downstream.results import CellResult
+from monai_bmaps.metrics.downstream.running import run_cells
+from monai_bmaps.metrics.images.image_set import ImageSet
+from monai_bmaps.metrics.segmentation.segmenter import SegmenterSettings
 
 QUICK = Plan(shares=(0.5, 1.0), seeds=(0, 1), settings=SegmenterSettings(channels=(4, 8), iterations=3, batch_size=2))
 KEYS = ("left_ventricle_cavity", "myocardium", "left_atrium")
@@ -107,13 +111,13 @@ def test_finished_cells_are_not_trained_again(
     gone = run / "cells" / "synthetic_0_seed0.json"
     gone.unlink()
     trained = []
-    train = downstream.train_segmenter
+    train = running.train_segmenter
 
     def counted(*given: object, **options: object) -> object:
         trained.append(options["description"])
         return train(*given, **options)
 
-    monkeypatch.setattr(downstream, "train_segmenter", counted)
+    monkeypatch.setattr(running, "train_segmenter", counted)
     results = [{**result.to_dict(), "seconds": 0} for result in run_cells(*sets, run, plan=QUICK)]
     assert len(trained) == 1
     assert results == [{**result, "seconds": 0} for result in expected]
@@ -127,8 +131,8 @@ def test_cells_of_other_data_are_not_taken_for_these(run: Path, sets: tuple[Imag
 
 
 def test_arms_of_one_seed_share_their_patients(run: Path, sets: tuple[ImageSet, ImageSet, ImageSet]) -> None:
-    real, _ = (downstream._frames(Cell(arm, 0.5, 1), *sets[1:])[0] for arm in ("real", "both"))
-    both, _, _ = downstream._frames(Cell("both", 0.5, 1), *sets[1:])
+    real, _ = (running._frames(Cell(arm, 0.5, 1), *sets[1:])[0] for arm in ("real", "both"))
+    both, _, _ = running._frames(Cell("both", 0.5, 1), *sets[1:])
     assert torch.equal(both[: len(real)], real)
 
 

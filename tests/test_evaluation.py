@@ -28,10 +28,11 @@ from monai_bmaps import BMap, BMapDiffusionInferer, BMapDPMSolverScheduler, BMap
 from monai_bmaps.data import seeded
 from monai_bmaps.data.phantoms import heart_beam, heart_labels
 from monai_bmaps.data.speckle import speckle_image
-from monai_bmaps.evaluation import EvaluationReport, FrechetDistance, Measured
+from monai_bmaps.evaluation import EvaluationReport, FrechetDistance
 from monai_bmaps.evaluation.sheet import Sheet
 from monai_bmaps.metrics import InceptionStem, KernelDistance, manifold_measures
-from monai_bmaps.metrics.comparison import distances, file_features
+from monai_bmaps.metrics.distributions.features import file_features
+from monai_bmaps.metrics.distributions.frechet import distances
 from monai_bmaps.pictures import colour_labels, to_grey
 from monai_bmaps.training import SynthesisPrepareBatch
 
@@ -264,12 +265,6 @@ def test_a_damaged_file_of_weights_is_never_passed_over(tmp_path: Path) -> None:
     np.savez(tmp_path / "stem.npz", other=np.zeros(1))
     with pytest.raises(ValueError, match="weights lack"):
         metric(tmp_path / "stem.npz", required=False).prepare()
-
-
-def test_a_measure_has_a_value_or_a_reason() -> None:
-    for arguments in ({}, {"value": 1.0, "left_out": "no weights"}):
-        with pytest.raises(ValueError, match="either a value or a reason"):
-            Measured("key", "name", **arguments)
 
 
 def test_without_ignite_the_room_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from monai_bmaps.geometry import LinearBeam
-from monai_bmaps.metrics.image_set import ImageSet
+from monai_bmaps.metrics.images.image_set import ImageSet
 
 SHAPE = (5, 7)
 
@@ -27,7 +27,19 @@ def test_what_is_not_known_is_unknown_of_every_image() -> None:
     found = an_image_set()
     assert found.spacing == found.beams == (None, None, None)
     assert found.groups == found.names
-    assert not found.has_groups
+
+
+def test_label_maps_that_must_be_there_are_asked_for() -> None:
+    labels = torch.arange(3)[:, None, None].expand(3, *SHAPE)
+    assert torch.equal(an_image_set(labels=labels).known_labels, labels)
+    with pytest.raises(ValueError, match="images have no label maps; give them"):
+        _ = an_image_set().known_labels
+
+
+def test_the_field_of_view_is_the_beam_or_else_the_whole_image() -> None:
+    inside = torch.rand(3, *SHAPE, generator=torch.Generator().manual_seed(1)) > 0.5
+    assert torch.equal(an_image_set(inside=inside).field_of_view, inside[:, None].float())
+    assert an_image_set().field_of_view.tolist() == torch.ones(3, 1, *SHAPE).tolist()
 
 
 def test_chosen_images_keep_all_that_is_known_about_them() -> None:
@@ -51,7 +63,6 @@ def test_chosen_images_keep_all_that_is_known_about_them() -> None:
     assert found.spacing == ((0.3, 0.2), (0.5, 0.4))
     assert found.beams == (beams[2], beams[0])
     assert found.classes == ("one", "two")
-    assert found.has_groups
 
 
 def test_it_says_what_it_holds() -> None:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from monai_bmaps.metrics import kernel
-from monai_bmaps.metrics.kernel import KernelDistance, cubic_kernel
+from monai_bmaps.metrics.distributions import kernel
+from monai_bmaps.metrics.distributions.kernel import KernelDistance, cubic_kernel
 
 
 def points(count: int, seed: int, shift: float = 0.0) -> torch.Tensor:

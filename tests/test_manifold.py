@@ -7,8 +7,8 @@ import doctest
 import pytest
 import torch
 
-from monai_bmaps.metrics import manifold
-from monai_bmaps.metrics.manifold import NEIGHBOURS, manifold_measures
+from monai_bmaps.metrics.distributions import manifold
+from monai_bmaps.metrics.distributions.manifold import NEIGHBOURS, manifold_measures
 
 
 def points(count: int, seed: int, shift: float = 0.0, scale: float = 1.0) -> torch.Tensor:

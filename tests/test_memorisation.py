@@ -12,10 +12,10 @@ import torch
 from PIL import Image
 from ultrasound_phantoms import phantom_hearts
 
-from monai_bmaps.metrics.findings import Findings
-from monai_bmaps.metrics.image_set import ImageSet
-from monai_bmaps.metrics.memorisation import CopyDetector, Threshold, flag_memorised, measure_memorisation
-from monai_bmaps.metrics.neighbours import Blurred, Pose, in_features, pixel_distances
+from monai_bmaps.metrics.findings.measured import Findings
+from monai_bmaps.metrics.images.image_set import ImageSet
+from monai_bmaps.metrics.memorisation.detection import CopyDetector, Threshold
+from monai_bmaps.metrics.memorisation.measuring import measure_memorisation
 
 SHAPE = (64, 48)
 COPIES = 8
@@ -72,11 +72,11 @@ CHANGES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_copies_are_flagged(change: str, training: ImageSet, held_out: ImageSet) -> None:
-    assert bool(flag_memorised(copies(training, CHANGES[change]), held_out, training).all())
+    assert bool(CopyDetector(training, held_out).flags(copies(training, CHANGES[change])).all())
 
 
 def test_mirror_images_are_none_where_training_flips_none(training: ImageSet, held_out: ImageSet) -> None:
-    flags = flag_memorised(copies(training, mirrored), held_out, training, mirrored=False)
+    flags = CopyDetector(training, held_out, mirrored=False).flags(copies(training, mirrored))
     assert not bool(flags.any())
 
 
@@ -129,104 +129,6 @@ def test_features_find_copies_that_are_handed_in(training: ImageSet, held_out: I
     rows = {row.key: row for row in measure_memorisation(held_out, fresh, training, features=features).rows}
     low, high = rows["flagged_expected_feature"].interval
     assert 0.25 + low <= rows["flagged_feature"].value <= 0.25 + high
-
-
-def three_sets() -> dict[str, torch.Tensor]:
-    return {name: torch.randn(5, 3, generator=generator(k)) for k, name in enumerate(("synthetic", "real", "training"))}
-
-
-def test_the_unit_of_a_feature_does_not_matter() -> None:
-    features = {
-        name: torch.randn(5, 3, generator=generator(k)) for k, name in enumerate(("synthetic", "real", "training"))
-    }
-    scaled = {name: values * torch.tensor([1.0, 100.0, 0.01]) for name, values in features.items()}
-    torch.testing.assert_close(
-        in_features(scaled).synthetic_training, in_features(features).synthetic_training, rtol=1e-5, atol=1e-5
-    )
-
-
-def test_a_constant_feature_tells_nothing() -> None:
-    features = {
-        name: torch.randn(5, 3, generator=generator(k)) for k, name in enumerate(("synthetic", "real", "training"))
-    }
-    more = {name: torch.cat([values, torch.full((5, 1), 7.0)], 1) for name, values in features.items()}
-    torch.testing.assert_close(in_features(more).synthetic_training, in_features(features).synthetic_training)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"training": None}, "training is missing"),
-        ({"real": torch.zeros(5, 4)}, "equally many"),
-        ({"real": torch.full((5, 3), torch.nan)}, "must be finite"),
-    ],
-)
-def test_features_that_do_not_fit_are_refused(change: dict[str, torch.Tensor | None], message: str) -> None:
-    features = {name: torch.rand(5, 3, generator=generator()) for name in ("synthetic", "real", "training")}
-    with pytest.raises(ValueError, match=message):
-        in_features({name: values for name, values in {**features, **change}.items() if values is not None})
-
-
-# distances
-
-
-def plain(images: torch.Tensor, inside: torch.Tensor | None = None) -> ImageSet:
-    return ImageSet("real", tuple(f"image_{k}" for k in range(len(images))), images, inside=inside)
-
-
-def test_a_distance_is_the_root_mean_square_of_the_difference_of_standardised_images() -> None:
-    first, second = (torch.rand(n, 1, 32, 32, generator=generator(n)).double() for n in (2, 3))
-    scaled = [(x - x.mean((2, 3), keepdim=True)) / x.std((2, 3), correction=0, keepdim=True) for x in (first, second)]
-    expected = (scaled[0][:, None] - scaled[1][None]).square().mean((2, 3, 4)).sqrt()
-    torch.testing.assert_close(
-        pixel_distances(Blurred.of(plain(first.float())), Blurred.of(plain(second.float()))),
-        expected,
-        atol=1e-6,
-        rtol=1e-6,
-    )
-
-
-def test_brightness_and_contrast_do_not_count() -> None:
-    images = torch.rand(3, 1, 40, 56, generator=generator())
-    distances = pixel_distances(Blurred.of(plain(images)), Blurred.of(plain(0.2 + 0.5 * images)))
-    assert float(distances.diagonal().max()) < 1e-5
-
-
-def test_a_constant_image_is_as_far_from_all() -> None:
-    images = torch.rand(3, 1, 40, 56, generator=generator())
-    constant = Blurred.of(plain(torch.full((1, 1, 40, 56), 0.3)))
-    torch.testing.assert_close(pixel_distances(constant, Blurred.of(plain(images))), torch.ones(1, 3).double())
-
-
-def test_a_pose_moves_and_leaves_nothing_behind() -> None:
-    maps = torch.arange(1.0, 7.0).reshape(1, 2, 3)
-    assert Pose(mirrored=True)(maps).tolist() == [[[3, 2, 1], [6, 5, 4]]]
-    assert Pose(down=1, right=-1)(maps).tolist() == [[[0, 0, 0], [2, 3, 0]]]
-
-
-def test_what_lies_outside_either_beam_does_not_count() -> None:
-    images = torch.rand(2, 1, 64, 64, generator=generator())
-    inside = torch.ones(2, 64, 64, dtype=torch.bool)
-    inside[0, :, :32] = False
-    inside[1, :20] = False
-    changed = images.clone()
-    changed[0, :, :, :32] = 0.9
-    changed[1, :, :20] = 0.1
-    first, second = (Blurred.of(plain(each, inside)) for each in (images, changed))
-    torch.testing.assert_close(pixel_distances(first, first), pixel_distances(second, second))
-
-
-def test_beams_that_do_not_meet_are_infinitely_far() -> None:
-    inside = torch.zeros(2, 32, 32, dtype=torch.bool)
-    inside[0, :16] = True
-    inside[1, 16:] = True
-    distances = pixel_distances(*[Blurred.of(plain(torch.rand(2, 1, 32, 32, generator=generator()), inside))] * 2)
-    assert distances.isinf().tolist() == [[False, True], [True, False]]
-
-
-def test_an_image_is_at_no_distance_from_itself() -> None:
-    images = Blurred.of(plain(torch.rand(3, 1, 40, 56, generator=generator())))
-    assert float(pixel_distances(images, images).diagonal().max()) < 1e-6
 
 
 # thresholds

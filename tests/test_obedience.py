@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 from ultrasound_phantoms import phantom_hearts
 
-from monai_bmaps.metrics.findings import Findings
-from monai_bmaps.metrics.image_set import ImageSet
-from monai_bmaps.metrics.obedience import measure_obedience
-from monai_bmaps.metrics.segmenter import SegmenterSettings
+from monai_bmaps.metrics.findings.measured import Findings
+from monai_bmaps.metrics.images.image_set import ImageSet
+from monai_bmaps.metrics.obedience.measuring import measure_obedience
+from monai_bmaps.metrics.segmentation.segmenter import SegmenterSettings
 
 SETTINGS = SegmenterSettings(channels=(8, 16, 32), iterations=100, learning_rate=1e-2)
 Measure = Callable[..., Findings]

@@ -18,8 +18,11 @@ from monai_bmaps.data.phantoms import heart_beam, heart_labels
 from monai_bmaps.data.speckle import speckle_image
 from monai_bmaps.geometry import SectorBeam
 from monai_bmaps.handlers import SynthesisWriter
-from monai_bmaps.metrics.picture_folder import read_pictures
-from monai_bmaps.metrics.reading import ReadingOptions, is_data_set, read_images, with_conditions
+from monai_bmaps.metrics.images.conditions import with_conditions
+from monai_bmaps.metrics.images.data_set import is_data_set
+from monai_bmaps.metrics.images.frames import ReadingOptions
+from monai_bmaps.metrics.images.picture_folder import read_pictures
+from monai_bmaps.metrics.images.reading import read_images
 from monai_bmaps.transforms import DrawingFrames, TrainingFrames
 
 SIZE = (48, 56)

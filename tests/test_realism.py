@@ -17,11 +17,10 @@ from scipy.ndimage import gaussian_filter
 from monai_bmaps.data.phantoms import heart_labels, thyroid_beam, thyroid_labels
 from monai_bmaps.data.speckle import speckle_image
 from monai_bmaps.geometry import Beam, SectorBeam
-from monai_bmaps.metrics.findings import Findings
-from monai_bmaps.metrics.image_set import ImageSet
-from monai_bmaps.metrics.measured import Measured
+from monai_bmaps.metrics.findings.measured import Findings, Measured
+from monai_bmaps.metrics.images.image_set import ImageSet
 from monai_bmaps.metrics.realism import measure_realism
-from monai_bmaps.metrics.realism.comparing import Quantity, Resampling, compare, distance
+from monai_bmaps.metrics.realism.quantity import Quantity, Resampling, compare, distance
 
 SHAPE = (104, 120)
 CLASSES = ("left-ventricle cavity", "myocardium", "left atrium")

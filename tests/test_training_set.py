@@ -21,7 +21,7 @@ from tiny_bundle import CONFIG, SIZE, command, run_here, small_options
 from monai_bmaps.data import list_items, load_datalist
 from monai_bmaps.geometry import beam_from_dict
 from monai_bmaps.handlers import DatasetList, TrainingSet, layout_for
-from monai_bmaps.metrics.screening import CopyScreen
+from monai_bmaps.metrics.memorisation.screening import CopyScreen
 from monai_bmaps.pictures import Pixels
 from monai_bmaps.provenance import read_record
 from monai_bmaps.transforms import DrawingFrames, TrainingFrames

@@ -8,7 +8,7 @@ import torch
 
 from monai_bmaps.data.phantoms import PHASES, VIEWS, heart_beam, heart_labels
 from monai_bmaps.data.speckle import speckle_image
-from monai_bmaps.metrics.image_set import ImageSet
+from monai_bmaps.metrics.images.image_set import ImageSet
 
 CLASSES = ("left-ventricle cavity", "myocardium", "left atrium")
 

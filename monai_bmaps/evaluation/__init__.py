@@ -7,6 +7,6 @@ except ImportError as error:
 
 from monai_bmaps.evaluation.frechet import FrechetDistance
 from monai_bmaps.evaluation.report import EvaluationReport
-from monai_bmaps.metrics.measured import Measured
+from monai_bmaps.metrics.findings import Measured
 
 __all__ = ["EvaluationReport", "FrechetDistance", "Measured"]

@@ -16,11 +16,16 @@ from ignite.metrics.metric import EpochWise, reinit__is_reduced
 from tqdm import tqdm
 
 from monai_bmaps.evaluation.gathering import anywhere, gathered
-from monai_bmaps.metrics.comparison import POOLS, Features, file_features
-from monai_bmaps.metrics.contrast import FeatureSet, contrasts
-from monai_bmaps.metrics.distribution import frechet_rows, kernel_rows, manifold_rows
-from monai_bmaps.metrics.frechet import InceptionStem
-from monai_bmaps.metrics.measured import Measured
+from monai_bmaps.metrics.distributions import (
+    POOLS,
+    Features,
+    FeatureSet,
+    InceptionStem,
+    contrasts,
+    distribution_rows,
+    file_features,
+)
+from monai_bmaps.metrics.findings import Measured
 
 _KEYS = {pool: f"max_pool_{index}" for index, pool in enumerate(POOLS, 1)}
 _KEY_POOL = max(POOLS)
@@ -43,7 +48,7 @@ class FrechetDistance(Metric):  # type: ignore[misc]
     patient count as independent, which makes them narrow) and, with ``training``, the floor: how far real training
     frames are from the real ones, all of them and as many as were drawn.
     The same features also give kernel distance (KID), precision, recall, density and coverage
-    (:mod:`monai_bmaps.metrics.distribution`). Attached to an engine, all are in ``engine.state.metrics`` as
+    (:mod:`monai_bmaps.metrics.distributions`). Attached to an engine, all are in ``engine.state.metrics`` as
     ``NAME_max_pool_1``, ``NAME_floor_max_pool_2``, ``NAME_kernel_max_pool_2``, ``NAME_coverage_max_pool_2``, ...
 
     Every image is rounded to 8 bits, as files are. Kept of an image are 256 numbers. Ranks hold the images of their own
@@ -162,9 +167,7 @@ class FrechetDistance(Metric):  # type: ignore[misc]
         training = FeatureSet("training", self._known["training"]) if "training" in self._known else None
         # no halves: who is whose patient is not known here
         pairs = contrasts(FeatureSet("synthetic", drawn), FeatureSet("real", real), training, halves=False)
-        rows = frechet_rows(pairs, resamplings=self.resamplings, verbose=self._shows_progress())
-        rows += kernel_rows(pairs, resamplings=self.resamplings)
-        rows += manifold_rows(pairs, resamplings=self.resamplings)
+        rows = distribution_rows(pairs, resamplings=self.resamplings, verbose=self._shows_progress())
         self.details = tuple(rows)
         return next(row.value for row in rows if row.key == _KEYS[_KEY_POOL] and row.value is not None)
 

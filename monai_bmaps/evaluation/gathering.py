@@ -8,7 +8,7 @@ import ignite.distributed as idist
 import numpy as np
 import torch
 
-from monai_bmaps.metrics.comparison import POOLS, Features, as_rows, from_rows
+from monai_bmaps.metrics.distributions import POOLS, Features, as_rows, from_rows
 
 
 def gathered(parts: Sequence[Features]) -> Features:

@@ -13,8 +13,7 @@ from ignite.engine import Events
 
 from monai_bmaps.evaluation.sheet import Sheet
 from monai_bmaps.files import replacing
-from monai_bmaps.metrics.measured import Measured
-from monai_bmaps.metrics.table import table
+from monai_bmaps.metrics.findings import Measured, table
 
 _SHEET = "evaluation.png"
 

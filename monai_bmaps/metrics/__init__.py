@@ -1,17 +1,23 @@
-"""How far synthetic images are from real ones."""
+"""How far synthetic images are from real ones.
 
-from monai_bmaps.metrics.compare import compare
-from monai_bmaps.metrics.compared import Settings
-from monai_bmaps.metrics.cumulative import DistributionMetric, PairMetric
-from monai_bmaps.metrics.findings import Findings
-from monai_bmaps.metrics.frechet import FeatureStatistics, InceptionStem, frechet_distance, stem_features
-from monai_bmaps.metrics.image_set import ImageSet
-from monai_bmaps.metrics.kernel import KernelDistance
-from monai_bmaps.metrics.manifold import manifold_measures
-from monai_bmaps.metrics.measured import Measured
-from monai_bmaps.metrics.perceptual import Lpips, peak_signal_to_noise, structural_similarity
-from monai_bmaps.metrics.reading import ReadingOptions, read_images
-from monai_bmaps.metrics.report import Report
+``images`` are what is compared, ``findings`` what comes of it. Between them stand the families of measures:
+``distributions``, ``pairs``, ``realism``, ``memorisation`` and ``obedience``; ``comparison`` makes one report of all.
+``downstream`` trains segmenters with and without synthetic images; ``segmentation`` is the segmenter of both.
+"""
+
+from monai_bmaps.metrics.comparison import Report, Settings, compare
+from monai_bmaps.metrics.distributions import (
+    DistributionMetric,
+    FeatureStatistics,
+    InceptionStem,
+    KernelDistance,
+    frechet_distance,
+    manifold_measures,
+    stem_features,
+)
+from monai_bmaps.metrics.findings import Findings, Measured
+from monai_bmaps.metrics.images import ImageSet, ReadingOptions, read_images
+from monai_bmaps.metrics.pairs import Lpips, PairMetric, peak_signal_to_noise, structural_similarity
 
 __all__ = [
     "DistributionMetric",

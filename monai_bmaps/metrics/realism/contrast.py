@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_erosion
 
-from monai_bmaps.metrics.realism.comparing import Quantity
 from monai_bmaps.metrics.realism.frame import Frame, Mask
+from monai_bmaps.metrics.realism.quantity import Quantity
 from monai_bmaps.metrics.realism.settings import Settings, region
 
 BINS = 32

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from scipy.stats import theilslopes
 
-from monai_bmaps.metrics.realism.comparing import Quantity
 from monai_bmaps.metrics.realism.frame import BLACK, WHITE, Frame, Mask, Numbers, checked_image
+from monai_bmaps.metrics.realism.quantity import Quantity
 from monai_bmaps.metrics.realism.settings import Settings, region, tissue
 
 BINS = 24

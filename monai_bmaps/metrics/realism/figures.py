@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from monai_bmaps.metrics.measured import Measured
+from monai_bmaps.metrics.findings import BLUE, GREEN, ORANGE, Measured, new_figure
 from monai_bmaps.metrics.realism import depth_profile, speckle, speckle_size
-from monai_bmaps.metrics.realism.comparing import Quantity
 from monai_bmaps.metrics.realism.frame import Numbers
+from monai_bmaps.metrics.realism.quantity import Quantity
 
-_STYLES = {"real": ("#0072B2", "-"), "synthetic": ("#D55E00", "--")}
+_STYLES = {"real": (BLUE, "-"), "synthetic": (ORANGE, "--")}
 _GREY = "#555555"
 _WIDTH = 9.0  # inches: a page
 _MOST_PANELS = 3  # in a row
@@ -62,11 +62,7 @@ def figures(material: Material) -> dict[str, Callable[[Path], None]]:
 def _draw(
     draw: Callable[[Any, Material, list[Quantity]], None], material: Material, shown: list[Quantity], path: Path
 ) -> None:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError("figures need matplotlib: pip install 'monai-bmaps[metrics]'") from error
-    figure = Figure(layout="constrained")
+    figure = new_figure(_WIDTH, 3.0)
     draw(figure, material, shown)
     figure.savefig(path, dpi=150)
 
@@ -185,7 +181,7 @@ def _overview(figure: Any, material: Material, shown: list[Quantity]) -> None:
     found = {row.key: row for row in material.rows}
     lines = [(q, ratio) for q in shown if (ratio := _ratio(found, q)) is not None]
     (ax,) = _panels(figure, 1, 1.3 + 0.3 * max(len(lines), 1))
-    ax.axvspan(0.01, 1, color="#009E73", alpha=0.12, linewidth=0)
+    ax.axvspan(0.01, 1, color=GREEN, alpha=0.12, linewidth=0)
     for place, (quantity, ratio) in enumerate(lines):
         low, middle, high = np.clip(ratio, 0.03, _LARGEST_RATIO)
         ax.plot([low, high], [place, place], color=_GREY, linewidth=1.5)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from monai_bmaps.geometry import Beam, SectorBeam, beam_from_depth, fit_beam
-from monai_bmaps.metrics.image_set import ImageSet
+from monai_bmaps.metrics.images import ImageSet
 
 Numbers: TypeAlias = NDArray[np.float64]
 Mask: TypeAlias = NDArray[np.bool_]

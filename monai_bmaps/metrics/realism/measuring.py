@@ -8,11 +8,11 @@ from types import ModuleType
 import numpy as np
 
 from monai_bmaps.metrics.findings import Findings
-from monai_bmaps.metrics.image_set import ImageSet
+from monai_bmaps.metrics.images import ImageSet
 from monai_bmaps.metrics.realism import contrast, depth_profile, sector, speckle, speckle_size
-from monai_bmaps.metrics.realism.comparing import Quantity, Resampling, compare
 from monai_bmaps.metrics.realism.figures import Material, figures
 from monai_bmaps.metrics.realism.frame import Numbers, frames_of
+from monai_bmaps.metrics.realism.quantity import Quantity, Resampling, compare
 from monai_bmaps.metrics.realism.settings import Settings, blood_labels
 
 _FAMILIES: tuple[ModuleType, ...] = (depth_profile, speckle, speckle_size, contrast, sector)

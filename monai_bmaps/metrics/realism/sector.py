@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation
 
-from monai_bmaps.metrics.realism.comparing import Quantity
 from monai_bmaps.metrics.realism.frame import BLACK, Frame, checked_image
+from monai_bmaps.metrics.realism.quantity import Quantity
 from monai_bmaps.metrics.realism.settings import Settings
 
 RIM = 1

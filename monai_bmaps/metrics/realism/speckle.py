@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from monai_bmaps.metrics.realism.comparing import Quantity
 from monai_bmaps.metrics.realism.frame import BLACK, WHITE, Frame, Mask, Numbers, checked_image
+from monai_bmaps.metrics.realism.quantity import Quantity
 from monai_bmaps.metrics.realism.settings import Settings, tissue
 
 RAYLEIGH = {"m": 1.0, "snr": math.sqrt(math.pi / (4 - math.pi)), "std_db": 10 * math.pi / (math.sqrt(6) * math.log(10))}

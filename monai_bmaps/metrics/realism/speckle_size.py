@@ -18,8 +18,8 @@ from scipy.ndimage import binary_erosion, gaussian_filter, map_coordinates
 from scipy.stats import theilslopes
 
 from monai_bmaps.geometry import Beam, SectorBeam
-from monai_bmaps.metrics.realism.comparing import Quantity
 from monai_bmaps.metrics.realism.frame import BLACK, WHITE, Frame, Mask, Numbers
+from monai_bmaps.metrics.realism.quantity import Quantity
 from monai_bmaps.metrics.realism.settings import Settings, tissue
 
 BANDS = np.linspace(0.1, 0.95, 6)
