@@ -25,7 +25,7 @@ from monai_bmaps.transforms import (
     RandBMapSynthesisd,
     SynthesisMixPrepareBatch,
 )
-from monai_bmaps.transforms.synthesis_frames import FrameSynthesis
+from monai_bmaps.transforms.synthesis.frames import FrameSynthesis
 
 
 def batch(count: int = 4, **more: Any) -> dict[str, Any]:
@@ -238,7 +238,7 @@ def test_a_call_is_a_function_of_its_number_and_of_the_process(monkeypatch: pyte
     prepare.load_state_dict({"seed": 3, "next_iteration": 0})
     assert torch.equal(plain(prepare(real, "cpu")[0]), first)
     assert prepare.state_dict() == {"seed": 3, "next_iteration": 1}
-    monkeypatch.setattr("monai_bmaps.transforms.synthesis_batch._rank", lambda: 1)
+    monkeypatch.setattr("monai_bmaps.transforms.synthesis.batch._rank", lambda: 1)
     prepare.load_state_dict({"seed": 3, "next_iteration": 0})
     assert not torch.equal(plain(prepare(real, "cpu")[0]), first)
 

@@ -11,8 +11,8 @@ from PIL import Image
 from synthesis_items import GRID, SHAPE, fan, item, model
 
 from monai_bmaps.transforms import DrawingFrames
-from monai_bmaps.transforms.synthesis_frames import FrameSynthesis
-from monai_bmaps.transforms.synthesis_grid import Placement
+from monai_bmaps.transforms.synthesis.frames import FrameSynthesis
+from monai_bmaps.transforms.synthesis.grid import Placement
 
 
 @pytest.mark.parametrize("crop", [False, True])

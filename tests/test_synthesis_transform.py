@@ -31,7 +31,7 @@ from monai_bmaps.transforms import (
     RandBMapSynthesisDict,
     SynthesisModel,
 )
-from monai_bmaps.transforms.synthesis_frames import FrameSynthesis
+from monai_bmaps.transforms.synthesis.frames import FrameSynthesis
 
 CARDIAC = ROOT / "bundles" / "cardiac_bmap_sdm"
 

@@ -34,19 +34,17 @@ from monai_bmaps.transforms.frame import LoadFrame, LoadFrameD, LoadFramed, Load
 from monai_bmaps.transforms.noise import RandBMapNoise, RandBMapNoiseD, RandBMapNoised, RandBMapNoiseDict
 from monai_bmaps.transforms.pipelines import DrawingFrames, TrainingFrames
 from monai_bmaps.transforms.synthesis import (
-    RandBMapSynthesis,
-    RandBMapSynthesisD,
-    RandBMapSynthesisd,
-    RandBMapSynthesisDict,
-)
-from monai_bmaps.transforms.synthesis_batch import (
     BMapSynthesisMix,
     BMapSynthesisMixD,
     BMapSynthesisMixd,
     BMapSynthesisMixDict,
+    RandBMapSynthesis,
+    RandBMapSynthesisD,
+    RandBMapSynthesisd,
+    RandBMapSynthesisDict,
     SynthesisMixPrepareBatch,
+    SynthesisModel,
 )
-from monai_bmaps.transforms.synthesis_model import SynthesisModel
 
 __all__ = [
     "BMapSynthesisMix",

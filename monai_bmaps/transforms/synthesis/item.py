@@ -1,6 +1,6 @@
 """Synthetic ultrasound in a MONAI pipeline: an item's image replaced by, mixed with or restyled as its label map says.
 
-The fast road is per batch, see :mod:`monai_bmaps.transforms.synthesis_batch`; this one fits anywhere.
+The fast road is per batch, see :mod:`monai_bmaps.transforms.synthesis.batch`; this one fits anywhere.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from monai.transforms import MapTransform, Randomizable, RandomizableTransform
 from monai.utils import MAX_SEED, TransformBackends
 
 from monai_bmaps.geometry import Beam
-from monai_bmaps.transforms.synthesis_frames import (
+from monai_bmaps.transforms.synthesis.frames import (
     FrameKeys,
     FrameSynthesis,
     Range,
@@ -24,8 +24,8 @@ from monai_bmaps.transforms.synthesis_frames import (
     frame_keys,
     share_range,
 )
-from monai_bmaps.transforms.synthesis_model import SynthesisModel
-from monai_bmaps.transforms.synthesis_record import SynthesisRecord, real_record, recorded, synthetic_record
+from monai_bmaps.transforms.synthesis.model import SynthesisModel
+from monai_bmaps.transforms.synthesis.record import SynthesisRecord, real_record, recorded, synthetic_record
 
 
 class RandBMapSynthesis(RandomizableTransform):  # type: ignore[misc]

@@ -12,8 +12,8 @@ from monai.data import MetaTensor
 
 from monai_bmaps.geometry import Beam
 from monai_bmaps.transforms.beam import BeamDepthd
-from monai_bmaps.transforms.synthesis_grid import ASPECT_TOLERANCE, Placement
-from monai_bmaps.transforms.synthesis_model import FrameCondition, SynthesisModel
+from monai_bmaps.transforms.synthesis.grid import ASPECT_TOLERANCE, Placement
+from monai_bmaps.transforms.synthesis.model import FrameCondition, SynthesisModel
 
 Range = tuple[float, float]
 

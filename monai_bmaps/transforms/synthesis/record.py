@@ -9,7 +9,7 @@ from monai.config import NdarrayOrTensor
 from monai.data import MetaTensor
 from monai.utils import convert_to_dst_type
 
-from monai_bmaps.transforms.synthesis_model import SynthesisModel
+from monai_bmaps.transforms.synthesis.model import SynthesisModel
 
 RECORD_KEY = "synthesis"
 

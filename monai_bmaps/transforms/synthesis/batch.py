@@ -20,7 +20,7 @@ from torch.utils.data import default_collate
 
 from monai_bmaps.draws import seed_of
 from monai_bmaps.geometry import Beam
-from monai_bmaps.transforms.synthesis_frames import (
+from monai_bmaps.transforms.synthesis.frames import (
     FrameKeys,
     FrameSynthesis,
     Range,
@@ -28,8 +28,8 @@ from monai_bmaps.transforms.synthesis_frames import (
     frame_keys,
     share_range,
 )
-from monai_bmaps.transforms.synthesis_model import SynthesisModel
-from monai_bmaps.transforms.synthesis_record import RECORD_KEY, SynthesisRecord, real_record, synthetic_record
+from monai_bmaps.transforms.synthesis.model import SynthesisModel
+from monai_bmaps.transforms.synthesis.record import RECORD_KEY, SynthesisRecord, real_record, synthetic_record
 
 
 class BMapSynthesisMix(Randomizable):  # type: ignore[misc]

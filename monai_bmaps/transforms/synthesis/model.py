@@ -16,7 +16,7 @@ from torch import nn
 from monai_bmaps.inferers import BMapSynthesisInferer, SynthesisNetwork
 from monai_bmaps.model_card import ModelCard, card_path, check_weights, existing
 from monai_bmaps.transforms.condition import LabelToCondition
-from monai_bmaps.transforms.synthesis_grid import Placement
+from monai_bmaps.transforms.synthesis.grid import Placement
 
 
 @dataclass(frozen=True)
