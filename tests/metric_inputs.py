@@ -9,6 +9,12 @@ import torch
 
 from monai_bmaps.metrics.distributions import Features, from_rows
 
+SHARED = Path(__file__).parents[2] / "shared"
+STEM = SHARED / "weights" / "fid_inception_2015_stem_bnfolded.npz"
+FRAMES = SHARED / "data" / "camus_apical" / "images"
+needs_weights = pytest.mark.skipif(not STEM.is_file(), reason="needs ../shared/weights (the folded FID Inception)")
+needs_frames = pytest.mark.skipif(not FRAMES.is_dir(), reason="needs ../shared/data/camus_apical")
+
 
 def textures(count: int, seed: int = 0, size: tuple[int, int] = (33, 35)) -> torch.Tensor:
     return torch.rand(count, 1, *size, generator=torch.Generator().manual_seed(seed))

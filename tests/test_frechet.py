@@ -1,24 +1,15 @@
 """Frechet distance of two sets of features: laws, closed forms, real frames."""
 
 import doctest
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from metric_inputs import drawn_features
+from metric_inputs import FRAMES, STEM, drawn_features, needs_frames, needs_weights
 
 from monai_bmaps.metrics import FeatureStatistics, InceptionStem, frechet_distance, stem_features
 from monai_bmaps.metrics.distributions import frechet
 from monai_bmaps.metrics.distributions.frechet import distances, resampled_distances
-
-SHARED = Path(__file__).parents[2] / "shared"
-NPZ = SHARED / "weights" / "fid_inception_2015_stem_bnfolded.npz"
-FRAMES = SHARED / "data" / "camus_apical" / "images"
-
-
-needs_weights = pytest.mark.skipif(not NPZ.is_file(), reason="needs ../shared/weights (the folded FID Inception)")
-needs_frames = pytest.mark.skipif(not FRAMES.is_dir(), reason="needs ../shared/data/camus_apical")
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -149,7 +140,7 @@ def test_noise_on_real_frames_is_far_above_the_real_to_real_distance() -> None:
     frames = [np.asarray(image_module.open(path), np.float32) / 255 for path in list(by_patient.values())[:12]]
     real = torch.from_numpy(np.stack(frames))[:, None, :, 16:240]  # (12, 1, 256, 224)
     noisy = (real[6:] + 0.1 * torch.randn(real[6:].shape, generator=generator())).clamp(0, 1)
-    found = stem_features([real, noisy], InceptionStem.load(NPZ))
+    found = stem_features([real, noisy], InceptionStem.load(STEM))
     for values in found.values():
         first, second, degraded = (FeatureStatistics.from_features(part) for part in values.split(6))
         assert frechet_distance(first, degraded) > 30 * frechet_distance(first, second)

@@ -6,15 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from metric_inputs import FRAMES, SHARED, STEM, needs_frames, needs_weights
 from torch.nn import functional
 
 from monai_bmaps.metrics import InceptionStem, stem_features
-
-SHARED = Path(__file__).parents[2] / "shared"
-NPZ = SHARED / "weights" / "fid_inception_2015_stem_bnfolded.npz"
-FRAMES = SHARED / "data" / "camus_apical" / "images"
-needs_weights = pytest.mark.skipif(not NPZ.is_file(), reason="needs ../shared/weights (the folded FID Inception)")
-needs_frames = pytest.mark.skipif(not FRAMES.is_dir(), reason="needs ../shared/data/camus_apical")
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -212,7 +207,7 @@ def test_dictionaries_and_empty_batches_are_refused(stem: InceptionStem) -> None
 
 @needs_weights
 def test_published_first_layer_is_the_exact_one_scaled_per_channel() -> None:
-    folded = InceptionStem.load(NPZ).Conv2d_1a_3x3.weight.numpy()
+    folded = InceptionStem.load(STEM).Conv2d_1a_3x3.weight.numpy()
     with np.load(PARTIAL) as exact:
         kernel = exact["Conv2d_1a_3x3.conv.weight"]
     scale = (folded * kernel).sum((1, 2, 3)) / np.square(kernel).sum((1, 2, 3))
@@ -250,13 +245,13 @@ def pooled(x: np.ndarray) -> np.ndarray:
 def test_published_features_of_a_real_frame_are_those_of_an_independent_computation() -> None:
     image_module = pytest.importorskip("PIL.Image")
     frame = np.asarray(image_module.open(sorted(FRAMES.glob("*.png"))[0]), np.float64)[:, 16:240] / 255
-    with np.load(NPZ) as arrays:
+    with np.load(STEM) as arrays:
         weights = {name: arrays[name].astype(np.float64) for name in arrays.files}
     x = np.repeat(2 * resized(frame)[None] - 1, 3, 0)
     for layer in ("Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3"):
         x = convolved(x, weights, layer)
     first = pooled(x)
     second = pooled(convolved(convolved(first, weights, "Conv2d_3b_1x1"), weights, "Conv2d_4a_3x3"))
-    found = stem_features(torch.from_numpy(frame).float()[None, None], InceptionStem.load(NPZ))
+    found = stem_features(torch.from_numpy(frame).float()[None, None], InceptionStem.load(STEM))
     for pool, expected in ((64, first), (192, second)):
         np.testing.assert_allclose(found[pool][0], expected.mean((1, 2)), rtol=1e-3, atol=1e-6)
