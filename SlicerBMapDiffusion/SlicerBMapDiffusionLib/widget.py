@@ -14,6 +14,7 @@ from slicer.util import VTKObservationMixin
 from SlicerBMapDiffusionLib import beam_finding, defaults, install, packages, planning
 from SlicerBMapDiffusionLib.beam_display import BeamDisplay
 from SlicerBMapDiffusionLib.beams import BeamSettings
+from SlicerBMapDiffusionLib.binding import Binding
 from SlicerBMapDiffusionLib.bundles import Model
 from SlicerBMapDiffusionLib.class_table import ClassTable
 from SlicerBMapDiffusionLib.logic import Logic
@@ -47,7 +48,7 @@ class Panel(VTKObservationMixin):
 
     def __init__(self, ui_file: str, layout: Any, parameter_node: Any, python: str | None = None) -> None:
         super().__init__()
-        self._parameter_node, self._tag, self.parameters = parameter_node, None, None
+        self._parameter_node, self._binding, self.parameters = parameter_node, None, None
         self._refreshing = self._entered = False
         self.root = slicer.util.loadUI(ui_file)
         layout.addWidget(self.root)
@@ -117,7 +118,7 @@ class Panel(VTKObservationMixin):
         if parameters.model not in self.logic.shelf.models and self.logic.shelf.models:
             defaults.adopt(parameters, next(iter(self.logic.shelf.models.values())))
         self.parameters = parameters
-        self._tag = parameters.connectParametersToGui(_bound_widgets(self.ui))
+        self._binding = Binding(parameters, self.ui)
         for name, kind in _CHOICES.items():  # older releases of Slicer show the names in the code
             for index, choice in enumerate(kind):
                 getattr(self.ui, name).setItemText(index, choice.label())
@@ -129,10 +130,10 @@ class Panel(VTKObservationMixin):
 
     def _let_go(self) -> None:
         if self.parameters is not None:
-            self.parameters.disconnectGui(self._tag)
+            self._binding.let_go()
             self.removeObserver(self.parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self.refresh_soon)
         self._watch.nodes(())
-        self.parameters = None
+        self._binding = self.parameters = None
 
     # What the user does
 
@@ -327,13 +328,3 @@ def _delayed(action: Callable[[], object]) -> Any:
     timer.setInterval(_REFRESH_MS)
     timer.connect("timeout()", action)
     return timer
-
-
-def _bound_widgets(ui: Any) -> dict[str, Any]:
-    """Parameter to widget, as ``connectGui`` finds them; but that keeps its tag, so that nothing can be let go.
-
-    A widget that stays bound writes into the next scene's choices while they are being shown. See
-    https://github.com/Slicer/Slicer/issues/7547.
-    """
-    named = [(widget.property("SlicerParameterName"), widget) for widget in vars(ui).values()]
-    return {str(name): widget for name, widget in named if name}
