@@ -11,8 +11,8 @@ class Binding:
 
     A widget that stays bound writes into the next scene's choices while they are being shown. See
     https://github.com/Slicer/Slicer/issues/7547. An observer that stays on the node, as Slicer's ``disconnectGui``
-    leaves it, is worse: once the panel is gone (reload), Python's collector, which sees only the Python half of the node,
-    takes both for garbage and empties the observer, and Slicer crashes at the node's next change.
+    leaves it, is worse: once the panel is gone (reload), Python's collector, which sees only the Python half of the
+    node, takes both for garbage and empties the observer, and Slicer crashes at the node's next change.
 
     Args:
         parameters: the wrapped parameter node.

@@ -25,7 +25,8 @@ from SlicerBMapDiffusionLib.run_box import RunBox
 from SlicerBMapDiffusionLib.segment_table import SegmentTable
 from SlicerBMapDiffusionLib.watching import Watch
 
-_SELECTORS = ("segmentation", "view", "volume", "probe", "markup", "result")
+_WATCHED = ("segmentation", "view", "volume", "probe", "markup")
+_SELECTORS = (*_WATCHED, "result")
 _CHOICES = {
     "frameKindSelector": FrameKind,
     "beamSourceSelector": BeamSource,
@@ -273,8 +274,12 @@ class Panel(VTKObservationMixin):
     # What is to be seen
 
     def refresh_soon(self, *_: Any) -> None:
-        """Look at everything again when the events of this moment are over."""
-        self._timer.start()
+        """Look at everything again when the events of this moment are over.
+
+        A timer that runs is left to end: what never pauses, as a tracked probe, would start it anew for ever.
+        """
+        if not self._timer.isActive():
+            self._timer.start()
 
     def refresh(self, *_: Any) -> None:
         """Make the panel show the parameters, and the scene the outline; not those of a scene that is half loaded."""
@@ -286,7 +291,7 @@ class Panel(VTKObservationMixin):
             defaults.choose_what_is_there(parameters, self.logic.shelf)
             self.view.show(parameters, busy=self.logic.busy > 0)
             self.models.refresh()
-            self._watch.nodes((parameters.segmentation, parameters.view, parameters.probe, parameters.markup))
+            self._watch.nodes([getattr(parameters, name) for name in _WATCHED])
         finally:
             self._refreshing = False
         self.beam.show(parameters, self._chosen_model())
@@ -322,7 +327,7 @@ def _agreed(packages: str) -> bool:
 
 
 def _delayed(action: Callable[[], object]) -> Any:
-    """A timer that waits until the events of a moment are over, however many start it."""
+    """A timer that waits until the events of a moment are over."""
     timer = qt.QTimer()
     timer.setSingleShot(True)
     timer.setInterval(_REFRESH_MS)

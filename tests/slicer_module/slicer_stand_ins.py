@@ -176,15 +176,19 @@ class _Wrapped:
             if not node.HasParameter(parameter.name):
                 parameter.write(node, parameter.default)
         self._values = {name: parameter.read(node) for name, parameter in self.allParameters.items()}
-        # As in Slicer, it holds this wrapper weakly, and goes with it.
+        # As in Slicer, one for each parameter, which holds this wrapper weakly and goes with it.
         held = weakref.ref(self)
-        self._cache_observer = self.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: held()._read_again())
+        self._readers = [
+            self.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_, name=name: held()._read_again(name))
+            for name in self.allParameters
+        ]
 
     def __del__(self) -> None:
-        self.parameterNode.RemoveObserver(self._cache_observer)
+        for observer in self._readers:
+            self.parameterNode.RemoveObserver(observer)
 
-    def _read_again(self) -> None:
-        for name in set(self.allParameters) - self._writing:
+    def _read_again(self, name: str) -> None:
+        if name not in self._writing:
             self._values[name] = self.allParameters[name].read(self.parameterNode)
 
     def _write(self, name: str, value: Any) -> None:
