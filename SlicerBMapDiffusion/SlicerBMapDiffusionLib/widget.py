@@ -278,7 +278,7 @@ class Panel(VTKObservationMixin):
 
         A timer that runs is left to end: what never pauses, as a tracked probe, would start it anew for ever.
         """
-        if not self._timer.isActive():
+        if not self._timer.active:
             self._timer.start()
 
     def refresh(self, *_: Any) -> None:

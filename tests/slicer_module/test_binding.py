@@ -9,9 +9,9 @@ import pytest
 pytest.importorskip("PySide6", reason="PySide6 is not installed here; `make test-slicer` runs these")
 pytest.importorskip("slicer_core", reason="slicer-core is not installed here; `make test-slicer` runs these")
 
-from SlicerBMapDiffusionLib.binding import Binding
 from slicer_module.pythonqt import ctk
 from slicer_module.slicer_stand_ins import WithinRange, parameterNodeWrapper
+from SlicerBMapDiffusionLib.binding import Binding
 
 
 @parameterNodeWrapper
