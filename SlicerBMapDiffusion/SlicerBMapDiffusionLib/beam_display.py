@@ -81,7 +81,10 @@ class BeamDisplay(VTKObservationMixin):
         with _what_is_placed_next_unchanged():
             self._node = slicer.mrmlScene.AddNode(node)
         node.CreateDefaultDisplayNodes()
-        node.GetDisplayNode().SetSaveWithScene(False)
+        display = node.GetDisplayNode()
+        display.SetSaveWithScene(False)
+        # a click would move the slice views, and with one of them the beam: https://github.com/Slicer/Slicer/issues/8099
+        display.RemoveObservers(display.JumpToPointEvent)
         for label in (_("probe"), _("depth"), _("width")):
             node.AddControlPoint(0.0, 0.0, 0.0, label)
         node.SetFixedNumberOfControlPoints(True)

@@ -760,6 +760,12 @@ def test_a_handle_that_was_taken_away_comes_back(heart: panels.Opened) -> None:
     assert node.GetNthControlPointPositionStatus(1) == node.PositionDefined
 
 
+def test_a_click_on_a_handle_moves_no_slice_view_as_one_on_other_points_does(heart: panels.Opened, scene: Any) -> None:
+    point = scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode").GetDisplayNode()
+    assert point.HasObserver(point.JumpToPointEvent)
+    assert not manual(heart).GetDisplayNode().HasObserver(point.JumpToPointEvent)
+
+
 def test_handles_do_not_take_the_clicks_that_draw_a_line(heart: panels.Opened, scene: Any) -> None:
     line = scene.AddNewNodeByClass("vtkMRMLMarkupsLineNode")
     manual(heart)
