@@ -10,9 +10,10 @@ class Binding:
     """Ties widgets to parameters as ``connectGui`` does; but that keeps its tag, so that nothing could be let go.
 
     A widget that stays bound writes into the next scene's choices while they are being shown. See
-    https://github.com/Slicer/Slicer/issues/7547. An observer that stays on the node, as Slicer's ``disconnectGui``
-    leaves it, is worse: once the panel is gone (reload), Python's collector, which sees only the Python half of the
-    node, takes both for garbage and empties the observer, and Slicer crashes at the node's next change.
+    https://github.com/Slicer/Slicer/issues/7547. An observer that stays on the node, as it did before
+    https://github.com/Slicer/Slicer/pull/9063 (so in 5.10), is worse: once the panel is gone (reload), Python's
+    collector, which sees only the Python half of the node, takes both for garbage and empties the observer, and Slicer
+    crashes at the node's next change.
 
     Args:
         parameters: the wrapped parameter node.

@@ -162,7 +162,8 @@ class _Wrapped:
     """What the decorator adds to a class of typed attributes.
 
     As in Slicer (Base/Python/slicer/parameterNodeWrapper/wrapper.py), values are read from the node when it says that
-    it was modified, and ``disconnectGui`` leaves its observer on the node.
+    it was modified, and ``disconnectGui`` leaves its observer on the node (in 5.10: before
+    https://github.com/Slicer/Slicer/pull/9063).
     """
 
     allParameters: dict[str, Parameter]  # noqa: N815

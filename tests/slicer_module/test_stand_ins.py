@@ -98,7 +98,7 @@ def test_widgets_that_were_connected_by_their_names_stay_connected_as_in_slicer(
     assert example.share == 0.75
 
 
-def test_a_disconnected_wrapper_still_observes_its_node_as_in_slicer(example: Any) -> None:
+def test_a_disconnected_wrapper_still_observes_its_node_as_in_slicer_5_10(example: Any) -> None:
     example.disconnectGui(example.connectParametersToGui({"share": ctk.ctkSliderWidget()}))
     heard: list[bool] = []
     example._to_gui = lambda: heard.append(True)
