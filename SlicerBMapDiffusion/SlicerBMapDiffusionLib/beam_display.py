@@ -111,7 +111,7 @@ class BeamDisplay(VTKObservationMixin):
         return np.array(self._node.GetNthControlPointPositionWorld(index))
 
     def _is_there(self, index: int) -> bool:
-        """False where the user took it away, by the menu of the view."""
+        """False where something took its place away."""
         return bool(self._node.GetNthControlPointPositionStatus(index) == self._node.PositionDefined)
 
     def _remove_handles(self) -> None:
