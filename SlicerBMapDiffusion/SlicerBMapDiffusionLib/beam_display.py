@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from SlicerBMapDiffusionLib import planning, scene
 from SlicerBMapDiffusionLib.beams import BeamSettings
 from SlicerBMapDiffusionLib.bundles import Model
 from SlicerBMapDiffusionLib.frames import Frame
-from SlicerBMapDiffusionLib.handles import places, pulled
+from SlicerBMapDiffusionLib.handles import HANDLES, places, pulled
 from SlicerBMapDiffusionLib.parameters import BeamSource
 
 _ATTRIBUTE = "BMapDiffusion.handles"
@@ -34,6 +35,7 @@ class BeamDisplay(VTKObservationMixin):
         self._node: Any = None
         self._frame: Frame | None = None
         self._beam: BeamSettings | None = None
+        self._seen: list[Any] = []  # where the handles were last
         self._placing = False
 
     def show(self, parameters: Any, model: Model | None) -> None:
@@ -63,8 +65,9 @@ class BeamDisplay(VTKObservationMixin):
         try:
             for index, place in enumerate(places(beam).values()):
                 position = _in_world(frame, place)
-                if np.linalg.norm(np.subtract(position, self._position(index))) > _STILL_MM:
+                if _apart(position, self._position(index)) or not self._is_there(index):
                     self._node.SetNthControlPointPositionWorld(index, *position)
+            self._seen = [self._position(index) for index in range(len(HANDLES))]
         finally:
             self._placing = False
 
@@ -75,28 +78,42 @@ class BeamDisplay(VTKObservationMixin):
         node.SetAttribute(_ATTRIBUTE, "true")
         node.SetHideFromEditors(True)
         node.SetSaveWithScene(False)
-        self._node = slicer.mrmlScene.AddNode(node)
+        with _what_is_placed_next_unchanged():
+            self._node = slicer.mrmlScene.AddNode(node)
         node.CreateDefaultDisplayNodes()
         display = node.GetDisplayNode()
         display.SetSaveWithScene(False)
         display.SetSelectedColor(*scene.BEAM_COLOUR)
+        # a click would move the slice views, and with one of them the beam: https://github.com/Slicer/Slicer/issues/8099
+        display.RemoveObservers(display.JumpToPointEvent)
         for label in (_("probe"), _("depth"), _("width")):
             node.AddControlPoint(0.0, 0.0, 0.0, label)
         node.SetFixedNumberOfControlPoints(True)
         self.addObserver(node, slicer.vtkMRMLMarkupsNode.PointModifiedEvent, self._moved)
+        self.addObserver(node, slicer.vtkMRMLMarkupsNode.PointPositionUndefinedEvent, self._put_back)
 
     def _moved(self, *_: Any) -> None:
+        """The handle that is not where it was last is the pulled one: the others have yet to follow."""
         if self._placing or self._frame is None or self._beam is None:
             return
-        for index, (name, place) in enumerate(places(self._beam).items()):
-            now = _in_frame(self._frame, self._position(index))
-            if np.hypot(now[0] - place[0], now[1] - place[1]) > _STILL_MM:
-                self._beam = pulled(self._beam, name, now)
+        for index, name in enumerate(HANDLES):
+            position = self._position(index)
+            if _apart(position, self._seen[index]):
+                self._seen[index] = position
+                self._beam = pulled(self._beam, name, _in_frame(self._frame, position))
                 self._told(self._beam)
                 return
 
+    def _put_back(self, *_: Any) -> None:
+        if self._frame is not None and self._beam is not None:
+            self._place(self._frame, self._beam)
+
     def _position(self, index: int) -> Any:
-        return self._node.GetNthControlPointPositionWorld(index)
+        return np.array(self._node.GetNthControlPointPositionWorld(index))
+
+    def _is_there(self, index: int) -> bool:
+        """False where something took its place away."""
+        return bool(self._node.GetNthControlPointPositionStatus(index) == self._node.PositionDefined)
 
     def _remove_handles(self) -> None:
         self.removeObservers()
@@ -104,6 +121,25 @@ class BeamDisplay(VTKObservationMixin):
             if node.GetAttribute(_ATTRIBUTE):
                 slicer.mrmlScene.RemoveNode(node)
         self._node = None
+
+
+@contextmanager
+def _what_is_placed_next_unchanged() -> Iterator[None]:
+    """Markups makes each new node the one that the user's next clicks go to: a line that is being drawn would end."""
+    selection = slicer.mrmlScene.GetNodeByID("vtkMRMLSelectionNodeSingleton")
+    if selection is None:
+        yield
+        return
+    kind, node = selection.GetActivePlaceNodeClassName(), selection.GetActivePlaceNodeID()
+    try:
+        yield
+    finally:
+        selection.SetReferenceActivePlaceNodeClassName(kind)
+        selection.SetReferenceActivePlaceNodeID(node)
+
+
+def _apart(position: Any, other: Any) -> bool:
+    return bool(np.linalg.norm(np.subtract(position, other)) > _STILL_MM)
 
 
 def _in_world(frame: Frame, place: tuple[float, float]) -> Any:

@@ -169,7 +169,7 @@ class Logic:
     # What is to be seen
 
     def go_to_anatomy(self, parameters: Any) -> None:
-        """Move the slice view, or the chosen slice of the volume, to the middle of the mapped segments.
+        """Move the slice view, and the chosen slice of the volume, to the middle of the mapped segments.
 
         Raises:
             ValueError: none is mapped, all are empty, or no view or volume is chosen.
@@ -177,10 +177,13 @@ class Logic:
         model = self.shelf.model(parameters.model)
         middle = planning.middle_of_anatomy(parameters, model)
         frame = planning.frame_of(parameters, model)
-        if parameters.frame_kind is FrameKind.SLICES:
+        view = parameters.view or planning.first_view()
+        if parameters.frame_kind is FrameKind.VIEW:
+            scene.aim(view, frame.at_middle(middle), hanging=True)
+        elif parameters.frame_kind is FrameKind.SLICES:
             parameters.slice_number = scene.slice_through(parameters.volume, middle)
-        elif parameters.frame_kind is FrameKind.VIEW:
-            scene.aim(parameters.view, frame.at_middle(middle), hanging=True)
+            if view is not None:
+                scene.aim(view, planning.frame_of(parameters, model))
 
     # What happens inside
 

@@ -127,7 +127,9 @@ def _unpacked(archive: Path, models: Path, staging: Path, taken: Collection[str]
 
 
 def _say_progress(done: int, total: int | None) -> None:
-    if total:
+    if total is None:
+        print(f"{done} bytes")  # whoever is silent for too long is taken for stuck and ended
+    elif total:
         print(PREFIX + json.dumps({"event": "progress", "image": 0, "images": 1, "step": done, "steps": total}))
 
 

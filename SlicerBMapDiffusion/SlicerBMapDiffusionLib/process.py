@@ -25,6 +25,7 @@ _TAIL = 40  # lines
 _SEARCHED = 400  # lines: where a chain of errors is long, its first one, which matters, stands far above the last
 _KEPT = 5000  # lines and messages between two polls; a child that floods its output loses the oldest
 _LONGEST_LINE = 2**16
+_UNWATCHED_S = 5.0  # between two polls: the application was busy itself, and let no thread of Python hear anything
 _PATIENCE_S = 1.0  # for output that is still in the pipes of a child that has ended
 _UNWANTED = (
     # of the application's own Python
@@ -93,7 +94,7 @@ class JobProcess:
         self._readers: list[threading.Thread] = []
         self._news: deque[Message | str] = deque(maxlen=_KEPT)
         self._tail: deque[str] = deque(maxlen=_SEARCHED)
-        self._started_at = self._heard_at = self._ended_at = 0.0
+        self._started_at = self._heard_at = self._looked_at = self._ended_at = 0.0
 
     @property
     def tail(self) -> list[str]:
@@ -113,7 +114,7 @@ class JobProcess:
         """
         if self.state != "waiting":
             raise RuntimeError(f"a process starts once, this one is {self.state}; make a new one")
-        self._started_at = self._heard_at = time.monotonic()
+        self._started_at = self._heard_at = self._looked_at = time.monotonic()
         try:
             pipe = subprocess.PIPE
             self._process = subprocess.Popen(
@@ -154,6 +155,9 @@ class JobProcess:
 
     def _look(self, process: subprocess.Popen[bytes]) -> None:
         now = time.monotonic()
+        if now - self._looked_at > _UNWATCHED_S:
+            self._heard_at = now
+        self._looked_at = now
         if has_ended(process):
             self._ended_at = self._ended_at or now
             # a grandchild may hold the pipes open for ever: it goes when the patience does

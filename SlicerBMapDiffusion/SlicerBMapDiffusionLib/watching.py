@@ -35,11 +35,12 @@ class Watch(VTKObservationMixin):
 
 
 def _events(node: Any) -> list[int]:
+    events = [vtk.vtkCommand.ModifiedEvent]
+    if node.IsA("vtkMRMLTransformableNode"):  # of a transform, or of one above the node
+        events.append(slicer.vtkMRMLTransformableNode.TransformModifiedEvent)
     if node.IsA("vtkMRMLSegmentationNode"):
         held = slicer.vtkSegmentation
-        return [vtk.vtkCommand.ModifiedEvent, held.SegmentAdded, held.SegmentRemoved, held.SegmentModified]
-    if node.IsA("vtkMRMLTransformNode"):
-        return [slicer.vtkMRMLTransformNode.TransformModifiedEvent]
+        events += [held.SegmentAdded, held.SegmentRemoved, held.SegmentModified]
     if node.IsA("vtkMRMLMarkupsNode"):
-        return [slicer.vtkMRMLMarkupsNode.PointModifiedEvent, slicer.vtkMRMLMarkupsNode.PointAddedEvent]
-    return [vtk.vtkCommand.ModifiedEvent]
+        events += [slicer.vtkMRMLMarkupsNode.PointModifiedEvent, slicer.vtkMRMLMarkupsNode.PointAddedEvent]
+    return events

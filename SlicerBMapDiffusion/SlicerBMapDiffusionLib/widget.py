@@ -14,6 +14,7 @@ from slicer.util import VTKObservationMixin
 from SlicerBMapDiffusionLib import beam_finding, defaults, install, packages, planning
 from SlicerBMapDiffusionLib.beam_display import BeamDisplay
 from SlicerBMapDiffusionLib.beams import BeamSettings
+from SlicerBMapDiffusionLib.binding import Binding
 from SlicerBMapDiffusionLib.bundles import Model
 from SlicerBMapDiffusionLib.class_table import ClassTable
 from SlicerBMapDiffusionLib.logic import Logic
@@ -24,7 +25,8 @@ from SlicerBMapDiffusionLib.run_box import RunBox
 from SlicerBMapDiffusionLib.segment_table import SegmentTable
 from SlicerBMapDiffusionLib.watching import Watch
 
-_SELECTORS = ("segmentation", "view", "volume", "probe", "markup", "result")
+_WATCHED = ("segmentation", "view", "volume", "probe", "markup")
+_SELECTORS = (*_WATCHED, "result")
 _CHOICES = {
     "frameKindSelector": FrameKind,
     "beamSourceSelector": BeamSource,
@@ -47,7 +49,7 @@ class Panel(VTKObservationMixin):
 
     def __init__(self, ui_file: str, layout: Any, parameter_node: Any, python: str | None = None) -> None:
         super().__init__()
-        self._parameter_node, self._tag, self.parameters = parameter_node, None, None
+        self._parameter_node, self._binding, self.parameters = parameter_node, None, None
         self._refreshing = self._entered = False
         self.root = slicer.util.loadUI(ui_file)
         layout.addWidget(self.root)
@@ -117,7 +119,7 @@ class Panel(VTKObservationMixin):
         if parameters.model not in self.logic.shelf.models and self.logic.shelf.models:
             defaults.adopt(parameters, next(iter(self.logic.shelf.models.values())))
         self.parameters = parameters
-        self._tag = parameters.connectParametersToGui(_bound_widgets(self.ui))
+        self._binding = Binding(parameters, self.ui)
         for name, kind in _CHOICES.items():  # older releases of Slicer show the names in the code
             for index, choice in enumerate(kind):
                 getattr(self.ui, name).setItemText(index, choice.label())
@@ -129,10 +131,10 @@ class Panel(VTKObservationMixin):
 
     def _let_go(self) -> None:
         if self.parameters is not None:
-            self.parameters.disconnectGui(self._tag)
+            self._binding.let_go()
             self.removeObserver(self.parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self.refresh_soon)
         self._watch.nodes(())
-        self.parameters = None
+        self._binding = self.parameters = None
 
     # What the user does
 
@@ -272,8 +274,12 @@ class Panel(VTKObservationMixin):
     # What is to be seen
 
     def refresh_soon(self, *_: Any) -> None:
-        """Look at everything again when the events of this moment are over."""
-        self._timer.start()
+        """Look at everything again when the events of this moment are over.
+
+        A timer that runs is left to end: what never pauses, as a tracked probe, would start it anew for ever.
+        """
+        if not self._timer.active:
+            self._timer.start()
 
     def refresh(self, *_: Any) -> None:
         """Make the panel show the parameters, and the scene the outline; not those of a scene that is half loaded."""
@@ -285,7 +291,7 @@ class Panel(VTKObservationMixin):
             defaults.choose_what_is_there(parameters, self.logic.shelf)
             self.view.show(parameters, busy=self.logic.busy > 0)
             self.models.refresh()
-            self._watch.nodes((parameters.segmentation, parameters.view, parameters.probe, parameters.markup))
+            self._watch.nodes([getattr(parameters, name) for name in _WATCHED])
         finally:
             self._refreshing = False
         self.beam.show(parameters, self._chosen_model())
@@ -321,19 +327,9 @@ def _agreed(packages: str) -> bool:
 
 
 def _delayed(action: Callable[[], object]) -> Any:
-    """A timer that waits until the events of a moment are over, however many start it."""
+    """A timer that waits until the events of a moment are over."""
     timer = qt.QTimer()
     timer.setSingleShot(True)
     timer.setInterval(_REFRESH_MS)
     timer.connect("timeout()", action)
     return timer
-
-
-def _bound_widgets(ui: Any) -> dict[str, Any]:
-    """Parameter to widget, as ``connectGui`` finds them; but that keeps its tag, so that nothing can be let go.
-
-    A widget that stays bound writes into the next scene's choices while they are being shown. See
-    https://github.com/Slicer/Slicer/issues/7547.
-    """
-    named = [(widget.property("SlicerParameterName"), widget) for widget in vars(ui).values()]
-    return {str(name): widget for name, widget in named if name}

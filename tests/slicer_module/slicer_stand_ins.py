@@ -15,6 +15,7 @@ import tempfile
 import types
 import typing
 import unittest
+import weakref
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -153,14 +154,17 @@ class Connector:
         getattr(self.widget, self.signal).disconnect(self.callback)
 
 
-def _property(parameter: Parameter) -> property:
-    return property(
-        lambda self: parameter.read(self.parameterNode), lambda self, value: parameter.write(self.parameterNode, value)
-    )
+def _property(name: str) -> property:
+    return property(lambda self: self._values[name], lambda self, value: self._write(name, value))
 
 
 class _Wrapped:
-    """What the decorator adds to a class of typed attributes."""
+    """What the decorator adds to a class of typed attributes.
+
+    As in Slicer (Base/Python/slicer/parameterNodeWrapper/wrapper.py), values are read from the node when it says that
+    it was modified, and ``disconnectGui`` leaves its observer on the node (in 5.10: before
+    https://github.com/Slicer/Slicer/pull/9063).
+    """
 
     allParameters: dict[str, Parameter]  # noqa: N815
 
@@ -168,9 +172,35 @@ class _Wrapped:
         self.parameterNode = node
         self._connectors: dict[int, dict[str, Connector]] = {}
         self._updating = False
+        self._writing: set[str] = set()
         for parameter in self.allParameters.values():
             if not node.HasParameter(parameter.name):
                 parameter.write(node, parameter.default)
+        self._values = {name: parameter.read(node) for name, parameter in self.allParameters.items()}
+        # As in Slicer, one for each parameter, which holds this wrapper weakly and goes with it.
+        held = weakref.ref(self)
+        self._readers = [
+            self.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_, name=name: held()._read_again(name))
+            for name in self.allParameters
+        ]
+
+    def __del__(self) -> None:
+        for observer in self._readers:
+            self.parameterNode.RemoveObserver(observer)
+
+    def _read_again(self, name: str) -> None:
+        if name not in self._writing:
+            self._values[name] = self.allParameters[name].read(self.parameterNode)
+
+    def _write(self, name: str, value: Any) -> None:
+        self._writing.add(name)
+        before = self.StartModify()
+        try:
+            self.allParameters[name].write(self.parameterNode, value)
+            self._values[name] = self.allParameters[name].read(self.parameterNode)
+        finally:
+            self.EndModify(before)
+            self._writing.discard(name)
 
     def connectGui(self, gui: Any) -> None:  # noqa: N802
         """Like Slicer's, it keeps the tag: https://github.com/Slicer/Slicer/issues/7547."""
@@ -187,7 +217,7 @@ class _Wrapped:
         for name, connector in connectors.items():
             connector.write(getattr(self, name))
             connector.on_change(lambda value, name=name: self._from_gui(name, value))
-        self._observer = self.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: self._to_gui())
+        self.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: self._to_gui())
         return tag
 
     def disconnectGui(self, tag: int | None) -> None:  # noqa: N802
@@ -195,8 +225,6 @@ class _Wrapped:
             return
         for connector in self._connectors.pop(tag).values():
             connector.forget()
-        # A forgotten callback that the node still holds crashes VTK: the node outlives its scene as a singleton.
-        self.RemoveObserver(self._observer)
 
     def _from_gui(self, name: str, value: Any) -> None:
         if not self._updating:
@@ -230,7 +258,7 @@ def parameterNodeWrapper(cls: type) -> type:  # noqa: N802
     """Turn a class of annotated attributes into a typed view of a vtkMRMLScriptedModuleNode."""
     hints = typing.get_type_hints(cls, include_extras=True)
     parameters = {name: Parameter(cls, name, kind) for name, kind in hints.items()}
-    body = {name: _property(parameter) for name, parameter in parameters.items()}
+    body = {name: _property(name) for name in parameters}
     return type(cls.__name__, (_Wrapped, cls), {**body, "allParameters": parameters, "__doc__": cls.__doc__})
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from slicer_module.conftest import ROOT
+from slicer_module.file_server import Server
 from slicer_module.workers import is_alive, until
 from SlicerBMapDiffusionLib import model_installation, places
 from SlicerBMapDiffusionLib.model_installation import ModelInstallation
@@ -82,6 +83,23 @@ def test_a_model_that_cannot_be_used_leaves_the_older_one(
     assert ".new-" not in process.failure
     assert [path.name for path in models.iterdir()] == ["thyroid"]
     assert list((models / "thyroid").iterdir()) == []
+
+
+def test_a_download_of_unknown_length_is_not_silent(tmp_path: Path, models: Path) -> None:
+    content = archive(tmp_path).read_bytes()
+    server = Server(content)
+    server.says_length = False
+    try:
+        source = f"{server.url}#sha256={hashlib.sha256(content).hexdigest()}"
+        installation = wanted(source, models)
+        command = installation.command(sys.executable)
+        process = JobProcess(command, places.library_parent(), check=installation.read_result)
+        process.start()
+        said = process.wait()
+    finally:
+        server.stop()
+    assert process.result == "thyroid"
+    assert f"{len(content)} bytes" in said
 
 
 def test_a_file_that_is_gone_is_named(tmp_path: Path, models: Path) -> None:

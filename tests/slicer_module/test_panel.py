@@ -7,6 +7,7 @@ import json
 import operator
 import re
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ pytest.importorskip("PySide6", reason="PySide6 is not installed here; `make test
 
 from slicer_module import panels
 from slicer_module.file_server import Server
+from slicer_module.pythonqt import process_events
 
 UI = (panels.SOURCES / "Resources" / "UI" / "SlicerBMapDiffusion.ui").read_text(encoding="utf-8")
 
@@ -27,6 +29,14 @@ def drawn_labels(opened: panels.Opened) -> set[int]:
 
     model = opened.panel.logic.shelf.models[opened.parameters.model]
     return set(np.unique(planning.plan(opened.parameters, model, 0).labels).tolist())
+
+
+def planned_frame(opened: panels.Opened) -> Any:
+    """Where Generate would draw now."""
+    from SlicerBMapDiffusionLib import planning
+
+    model = opened.panel.logic.shelf.models[opened.parameters.model]
+    return planning.frame_of(opened.parameters, model)
 
 
 def in_view(opened: panels.Opened) -> None:
@@ -562,6 +572,51 @@ def test_a_moved_view_moves_the_outline(heart: panels.Opened, scene: Any) -> Non
     assert _outline(scene) is None
 
 
+def let_pass(seconds: float) -> None:
+    """Let timers end, and nobody else ask the panel to look."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        process_events()
+
+
+def test_the_panel_follows_changes_that_never_pause(heart: panels.Opened, scene: Any) -> None:
+    in_view(heart)
+    before = np.array(_outline(scene).GetPolyData().GetBounds())
+    view = heart.view.GetSliceNode()
+    for step in range(20):  # every 10 ms, as a tracked probe or a mouse that drags
+        view.SetSliceOffset(float(step))
+        let_pass(0.01)
+    assert not np.allclose(before, _outline(scene).GetPolyData().GetBounds())
+
+
+def test_a_volume_that_is_moved_moves_the_outline(heart: panels.Opened, scene: Any) -> None:
+    import vtk
+
+    transform = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    heart.parameters.volume.SetAndObserveTransformNodeID(transform.GetID())
+    let_pass(0.1)
+    before = np.array(_outline(scene).GetPolyData().GetBounds())
+    matrix = vtk.vtkMatrix4x4()
+    matrix.SetElement(0, 3, 50.0)
+    transform.SetMatrixTransformToParent(matrix)
+    let_pass(0.1)
+    assert not np.allclose(before, _outline(scene).GetPolyData().GetBounds())
+
+
+def test_a_plane_markup_that_only_changes_its_size_moves_the_outline(heart: panels.Opened, scene: Any) -> None:
+    plane = scene.AddNewNodeByClass("vtkMRMLMarkupsPlaneNode")
+    plane.SetOrigin(0, 0, 0)
+    plane.SetNormal(0, 0, 1)
+    plane.SetSize(60, 60)
+    heart.parameters.markup = plane
+    heart.parameters.frame_kind = type(heart.parameters.frame_kind).MARKUP
+    let_pass(0.1)
+    before = np.array(_outline(scene).GetPolyData().GetBounds())
+    plane.SetSize(120, 120)
+    let_pass(0.1)
+    assert not np.allclose(before, _outline(scene).GetPolyData().GetBounds())
+
+
 def test_a_click_turns_the_view_to_where_the_anatomy_hangs_in_the_beam(heart: panels.Opened) -> None:
     in_view(heart)
     heart.parameters.view.JumpSlice(500, -300, 200)
@@ -579,8 +634,12 @@ def test_a_click_finds_the_slice_of_the_anatomy(opened: panels.Opened) -> None:
     found = opened.parameters.slice_number
     opened.parameters.slice_number = 0
     opened.settle()
+    opened.parameters.view.JumpSlice(500, -300, 200)
     opened.ui.anatomyButton.click()
     assert opened.ui.sliceNumberBox.value == found
+    matrix = opened.parameters.view.GetSliceToRAS()
+    shown = [matrix.GetElement(row, 3) for row in range(3)]
+    assert shown == pytest.approx(planned_frame(opened).centre.tolist())
 
 
 def test_without_a_mapped_segment_there_is_nothing_to_go_to(heart: panels.Opened) -> None:
@@ -690,6 +749,41 @@ def test_a_slider_moves_the_handles(heart: panels.Opened) -> None:
     after = np.array(node.GetNthControlPointPositionWorld(2))
     assert np.linalg.norm(after - before) > 5
     assert heart.ui.beamAngleSlider.value == 20.0
+
+
+def test_a_handle_that_stays_where_it_is_pulled_moves_no_other(heart: panels.Opened) -> None:
+    node = manual(heart)
+    angle = heart.ui.beamAngleSlider.value
+    face, end = (np.array(node.GetNthControlPointPositionWorld(index)) for index in (0, 1))
+    across = np.cross(end - face, np.array(node.GetNthControlPointPositionWorld(2)) - face)
+    aside = np.cross(end - face, across / np.linalg.norm(across))
+    node.SetNthControlPointPositionWorld(1, *(end + 0.3 * aside))
+    node.InvokeCustomModifiedEvent(node.PointModifiedEvent)  # the others have not followed yet
+    heart.settle()
+    assert abs(heart.ui.beamSteeringSlider.value) > 10
+    assert heart.ui.beamAngleSlider.value == pytest.approx(angle, abs=0.01)
+
+
+def test_a_handle_that_was_taken_away_comes_back(heart: panels.Opened) -> None:
+    node = manual(heart)
+    place = node.GetNthControlPointPositionWorld(1)
+    node.UnsetNthControlPointPosition(1)
+    assert node.GetNthControlPointPositionWorld(1) == pytest.approx(place)
+    assert node.GetNthControlPointPositionStatus(1) == node.PositionDefined
+
+
+def test_a_click_on_a_handle_moves_no_slice_view_as_one_on_other_points_does(heart: panels.Opened, scene: Any) -> None:
+    point = scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode").GetDisplayNode()
+    assert point.HasObserver(point.JumpToPointEvent)
+    assert not manual(heart).GetDisplayNode().HasObserver(point.JumpToPointEvent)
+
+
+def test_handles_do_not_take_the_clicks_that_draw_a_line(heart: panels.Opened, scene: Any) -> None:
+    line = scene.AddNewNodeByClass("vtkMRMLMarkupsLineNode")
+    manual(heart)
+    selection = heart.application.logic.GetSelectionNode()
+    assert selection.GetActivePlaceNodeID() == line.GetID()
+    assert selection.GetActivePlaceNodeClassName() == "vtkMRMLMarkupsLineNode"
 
 
 def test_handles_are_not_saved_nor_left_behind(heart: panels.Opened, scene: Any, tmp_path: Path) -> None:

@@ -146,6 +146,22 @@ def test_a_child_that_speaks_is_not_idle(tmp_path: Path) -> None:
     assert process.state == "done"
 
 
+def test_silence_does_not_count_while_the_application_does_not_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slicer loads a large scene, say: its event loop rests, and with it every thread of Python."""
+    process, clock, later = fake("time.sleep(60)", tmp_path), time.monotonic, [0.0]
+    monkeypatch.setattr("SlicerBMapDiffusionLib.process.time.monotonic", lambda: clock() + later[0])
+    process.start()
+    later[0] = 1000.0
+    process.poll()
+    assert process.state == "running"
+    for _second in range(301):
+        later[0] += 1.0
+        process.poll()
+    assert process.state == "timed out"
+
+
 def test_a_child_that_speaks_for_ever_is_ended_when_its_time_is_up(tmp_path: Path) -> None:
     process = fake("while True: say('.'); time.sleep(0.01)", tmp_path, timeout_s=0.7)
     process.start()

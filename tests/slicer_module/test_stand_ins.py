@@ -98,6 +98,22 @@ def test_widgets_that_were_connected_by_their_names_stay_connected_as_in_slicer(
     assert example.share == 0.75
 
 
+def test_a_disconnected_wrapper_still_observes_its_node_as_in_slicer_5_10(example: Any) -> None:
+    example.disconnectGui(example.connectParametersToGui({"share": ctk.ctkSliderWidget()}))
+    heard: list[bool] = []
+    example._to_gui = lambda: heard.append(True)
+    example.parameterNode.Modified()
+    assert heard
+
+
+def test_what_is_written_into_the_node_is_read_when_the_node_says_so_as_in_slicer(example: Any) -> None:
+    before = example.StartModify()
+    example.parameterNode.SetParameter("count", "7")
+    assert example.count == 3
+    example.EndModify(before)
+    assert example.count == 7
+
+
 def test_properties_are_attributes_and_not_methods() -> None:
     label = qt.QLabel("a")
     label.text = "b"

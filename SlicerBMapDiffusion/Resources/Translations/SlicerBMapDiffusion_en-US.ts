@@ -144,7 +144,7 @@
             <translation type="unfinished" />
         </message>
         <message>
-            <source>Moves the slice view, or the slice of the volume, to the middle of the segments that the table names.</source>
+            <source>Moves the slice view, and the slice of the volume, to the middle of the segments that the table names.</source>
             <translation type="unfinished" />
         </message>
         <message>
