@@ -36,7 +36,7 @@ def register_sample_data():
     """Offer the module's own phantoms in the Sample Data module; they are files of the extension, not downloads."""
     import SampleData
 
-    from SlicerBMapDiffusionLib import sample_data
+    from SlicerBMapDiffusionLib.scene import sample_data
 
     for sample in sample_data.samples():
         SampleData.SampleDataLogic.registerCustomSampleDataSource(
@@ -58,7 +58,7 @@ class SlicerBMapDiffusionWidget(ScriptedLoadableModuleWidget):
     def setup(self):
         """Build the panel when the module is opened first."""
         ScriptedLoadableModuleWidget.setup(self)
-        from SlicerBMapDiffusionLib import terminology
+        from SlicerBMapDiffusionLib.scene import terminology
         from SlicerBMapDiffusionLib.widget import Panel
 
         terminology.offer(self.resourcePath("Terminologies/BMapDiffusion.term.json"))

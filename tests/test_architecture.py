@@ -12,6 +12,23 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "monai_bmaps"
 SLICER_LIBRARY = ROOT / "SlicerBMapDiffusion" / "SlicerBMapDiffusionLib"
+SLICER_ROOMS = {
+    "places": set(),
+    "geometry": set(),
+    "jobs": set(),
+    "models": {"jobs", "places"},
+    "setup": {"jobs", "places"},
+    "scene": {"geometry", "models", "places"},
+    "parameters": set(),
+    "planning": {"geometry", "jobs", "models", "parameters", "scene"},
+    "defaults": {"models", "parameters", "planning", "scene"},
+    "choices": {"models"},
+    "beam_finding": {"geometry", "models", "planning", "scene"},
+    "errands": {"beam_finding", "geometry", "jobs", "models", "places", "planning", "scene"},
+    "logic": {"choices", "errands", "geometry", "jobs", "models", "parameters", "planning", "scene", "setup"},
+}
+"""What each room of the Slicer library may import of it; the panel, the widget and the self-test stand above all."""
+
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 _CORE = {"types", "bmaps", "diffusion"}
@@ -181,6 +198,15 @@ def test_the_slicer_library_does_not_import_torch_monai_or_this_package() -> Non
     assert not {path: names for path, names in found.items() if names}
 
 
+@pytest.mark.parametrize("room", SLICER_ROOMS)
+def test_a_room_of_the_slicer_library_imports_only_what_stands_below_it(room: str) -> None:
+    paths = sorted(SLICER_LIBRARY.glob(f"{room}/*.py")) or sorted(SLICER_LIBRARY.glob(f"{room}.py"))
+    if not paths:
+        pytest.skip("the Slicer module is not there")
+    found = {named(path): slicer_rooms(path) - SLICER_ROOMS[room] - {room} for path in paths}
+    assert not {path: names for path, names in found.items() if names}
+
+
 def test_every_component_has_a_place_in_the_architecture() -> None:
     assert {component(path) for path in MODULES} - {"__init__"} <= set(ALLOWED)
 
@@ -188,6 +214,16 @@ def test_every_component_has_a_place_in_the_architecture() -> None:
 @pytest.mark.parametrize("path", MODULES, ids=named)
 def test_no_module_is_named_after_nothing(path: Path) -> None:
     assert path.stem.strip("_") not in {"utils", "util", "helpers", "helper", "common", "misc", "tools"}
+
+
+def slicer_rooms(path: Path) -> set[str]:
+    """Rooms, and modules outside of rooms, of the Slicer library that a module imports."""
+    library, found = SLICER_LIBRARY.name, set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == library:
+            parts = (node.module or "").split(".")
+            found |= {parts[1]} if len(parts) > 1 else {alias.name for alias in node.names}
+    return found
 
 
 # descriptions and types

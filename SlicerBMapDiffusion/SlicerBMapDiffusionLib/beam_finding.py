@@ -10,9 +10,9 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from SlicerBMapDiffusionLib import planning, scene
-from SlicerBMapDiffusionLib.beams import BeamSettings, carried, from_slicer_ultrasound
-from SlicerBMapDiffusionLib.bundles import Model
-from SlicerBMapDiffusionLib.frames import Frame
+from SlicerBMapDiffusionLib.geometry.beams import BeamSettings, carried, from_slicer_ultrasound
+from SlicerBMapDiffusionLib.geometry.frames import Frame
+from SlicerBMapDiffusionLib.models.bundles import Model
 
 
 def beam_from_file(parameters: Any, model: Model, path: str) -> BeamSettings:

@@ -12,7 +12,7 @@ from typing import Any
 
 import slicer
 
-from SlicerBMapDiffusionLib.class_table import ClassTable
+from SlicerBMapDiffusionLib.models.class_table import ClassTable
 
 _ATTRIBUTE, _ROLE = "BMapDiffusion.choices", "BMapDiffusion."
 _NODES = ("segmentation", "volume", "view", "probe", "markup")

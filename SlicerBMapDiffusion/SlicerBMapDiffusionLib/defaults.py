@@ -7,10 +7,10 @@ from typing import Any
 import slicer
 
 from SlicerBMapDiffusionLib import planning, scene
-from SlicerBMapDiffusionLib.bundles import Model
-from SlicerBMapDiffusionLib.class_table import ClassTable
+from SlicerBMapDiffusionLib.models.bundles import Model
+from SlicerBMapDiffusionLib.models.class_table import ClassTable
+from SlicerBMapDiffusionLib.models.shelf import Shelf
 from SlicerBMapDiffusionLib.parameters import BeamSource, FrameKind
-from SlicerBMapDiffusionLib.shelf import Shelf
 
 
 def adopt(parameters: Any, model: Model) -> None:

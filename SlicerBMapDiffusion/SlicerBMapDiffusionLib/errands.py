@@ -9,16 +9,18 @@ from typing import Any, Protocol
 import slicer
 from slicer.i18n import tr as _
 
-from SlicerBMapDiffusionLib import beam_finding, model_installation, places, planning, scene, verification
-from SlicerBMapDiffusionLib.beams import BeamSettings
-from SlicerBMapDiffusionLib.bundles import Model
-from SlicerBMapDiffusionLib.fitting import Kind, write_fit
-from SlicerBMapDiffusionLib.hints import hint
-from SlicerBMapDiffusionLib.job import new_job_folder
-from SlicerBMapDiffusionLib.messages import Message
-from SlicerBMapDiffusionLib.model_installation import ModelInstallation
-from SlicerBMapDiffusionLib.process import JobProcess
-from SlicerBMapDiffusionLib.shelf import Shelf
+from SlicerBMapDiffusionLib import beam_finding, places, planning, scene
+from SlicerBMapDiffusionLib.geometry.beams import BeamSettings
+from SlicerBMapDiffusionLib.jobs import verification
+from SlicerBMapDiffusionLib.jobs.fitting import Kind, write_fit
+from SlicerBMapDiffusionLib.jobs.hints import hint
+from SlicerBMapDiffusionLib.jobs.job import new_job_folder
+from SlicerBMapDiffusionLib.jobs.messages import Message
+from SlicerBMapDiffusionLib.jobs.process import JobProcess
+from SlicerBMapDiffusionLib.models import installation as model_installation
+from SlicerBMapDiffusionLib.models.bundles import Model
+from SlicerBMapDiffusionLib.models.installation import ModelInstallation
+from SlicerBMapDiffusionLib.models.shelf import Shelf
 
 
 class Run(Protocol):

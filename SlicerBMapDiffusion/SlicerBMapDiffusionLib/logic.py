@@ -15,15 +15,17 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from SlicerBMapDiffusionLib import bundles, errands, install, planning, scene
+from SlicerBMapDiffusionLib import errands, planning, scene
 from SlicerBMapDiffusionLib.choices import Choices
-from SlicerBMapDiffusionLib.frames import Frame
-from SlicerBMapDiffusionLib.hints import hint
-from SlicerBMapDiffusionLib.job import Job, Message, Request, new_job_folder, write_job
+from SlicerBMapDiffusionLib.geometry.frames import Frame
+from SlicerBMapDiffusionLib.jobs.hints import hint
+from SlicerBMapDiffusionLib.jobs.job import Job, Message, Request, new_job_folder, write_job
+from SlicerBMapDiffusionLib.jobs.process import JobProcess, JobQueue, worker_environment
+from SlicerBMapDiffusionLib.models import bundles
+from SlicerBMapDiffusionLib.models.shelf import Shelf
 from SlicerBMapDiffusionLib.parameters import FrameKind
 from SlicerBMapDiffusionLib.planning import Plan
-from SlicerBMapDiffusionLib.process import JobProcess, JobQueue, worker_environment
-from SlicerBMapDiffusionLib.shelf import Shelf
+from SlicerBMapDiffusionLib.setup import install
 
 _POLL_MS = 100
 _ANATOMY = "BMapDiffusion.anatomy_sha256"

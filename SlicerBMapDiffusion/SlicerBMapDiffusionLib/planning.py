@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from slicer.i18n import tr as _
 
 from SlicerBMapDiffusionLib import scene
-from SlicerBMapDiffusionLib.beams import BeamSettings
-from SlicerBMapDiffusionLib.bundles import Model
-from SlicerBMapDiffusionLib.class_table import ClassTable
-from SlicerBMapDiffusionLib.frames import Frame, FrameSize
-from SlicerBMapDiffusionLib.job import Request
+from SlicerBMapDiffusionLib.geometry.beams import BeamSettings
+from SlicerBMapDiffusionLib.geometry.frames import Frame, FrameSize
+from SlicerBMapDiffusionLib.jobs.job import Request
+from SlicerBMapDiffusionLib.models.bundles import Model
+from SlicerBMapDiffusionLib.models.class_table import ClassTable
 from SlicerBMapDiffusionLib.parameters import BeamKind, BeamSource, FrameKind, OutputKind
 
 

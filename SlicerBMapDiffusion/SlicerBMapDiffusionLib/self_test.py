@@ -10,9 +10,11 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
-from SlicerBMapDiffusionLib import defaults, packages, planning, sample_data, scene
+from SlicerBMapDiffusionLib import defaults, planning, scene
 from SlicerBMapDiffusionLib.logic import Logic
 from SlicerBMapDiffusionLib.parameters import FrameKind, Parameters
+from SlicerBMapDiffusionLib.scene import sample_data
+from SlicerBMapDiffusionLib.setup import packages
 
 PATIENCE_S = 300.0
 

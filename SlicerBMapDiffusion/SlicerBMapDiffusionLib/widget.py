@@ -11,19 +11,20 @@ import vtk
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
-from SlicerBMapDiffusionLib import beam_finding, defaults, install, packages, planning
-from SlicerBMapDiffusionLib.beam_display import BeamDisplay
-from SlicerBMapDiffusionLib.beams import BeamSettings
-from SlicerBMapDiffusionLib.binding import Binding
-from SlicerBMapDiffusionLib.bundles import Model
-from SlicerBMapDiffusionLib.class_table import ClassTable
+from SlicerBMapDiffusionLib import beam_finding, defaults, planning
+from SlicerBMapDiffusionLib.geometry.beams import BeamSettings
 from SlicerBMapDiffusionLib.logic import Logic
-from SlicerBMapDiffusionLib.model_menu import ModelMenu
-from SlicerBMapDiffusionLib.panel_view import PanelView, sentence
+from SlicerBMapDiffusionLib.models.bundles import Model
+from SlicerBMapDiffusionLib.models.class_table import ClassTable
+from SlicerBMapDiffusionLib.panel.beam_display import BeamDisplay
+from SlicerBMapDiffusionLib.panel.binding import Binding
+from SlicerBMapDiffusionLib.panel.model_menu import ModelMenu
+from SlicerBMapDiffusionLib.panel.run_box import RunBox
+from SlicerBMapDiffusionLib.panel.segment_table import SegmentTable
+from SlicerBMapDiffusionLib.panel.view import PanelView, sentence
+from SlicerBMapDiffusionLib.panel.watching import Watch
 from SlicerBMapDiffusionLib.parameters import BeamKind, BeamSource, Device, FrameKind, OutputKind, Parameters
-from SlicerBMapDiffusionLib.run_box import RunBox
-from SlicerBMapDiffusionLib.segment_table import SegmentTable
-from SlicerBMapDiffusionLib.watching import Watch
+from SlicerBMapDiffusionLib.setup import install, packages
 
 _WATCHED = ("segmentation", "view", "volume", "probe", "markup")
 _SELECTORS = (*_WATCHED, "result")

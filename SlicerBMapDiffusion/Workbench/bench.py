@@ -8,13 +8,15 @@ from typing import Any
 
 import slicer
 
-from SlicerBMapDiffusionLib import bundles, places, planning, sample_data, scene
-from SlicerBMapDiffusionLib.bundles import Model
-from SlicerBMapDiffusionLib.class_table import ClassTable
-from SlicerBMapDiffusionLib.job import Message, new_job_folder, write_job
-from SlicerBMapDiffusionLib.mapping import guess_classes
+from SlicerBMapDiffusionLib import places, planning, scene
+from SlicerBMapDiffusionLib.jobs.job import Message, new_job_folder, write_job
+from SlicerBMapDiffusionLib.jobs.process import ENDED, JobProcess
+from SlicerBMapDiffusionLib.models import bundles
+from SlicerBMapDiffusionLib.models.bundles import Model
+from SlicerBMapDiffusionLib.models.class_table import ClassTable
+from SlicerBMapDiffusionLib.models.mapping import guess_classes
 from SlicerBMapDiffusionLib.parameters import BeamSource, FrameKind, OutputKind, Parameters
-from SlicerBMapDiffusionLib.process import ENDED, JobProcess
+from SlicerBMapDiffusionLib.scene import sample_data
 
 
 class Bench:

@@ -16,10 +16,11 @@ from trame_slicer.core import LayoutManager, SlicerApp
 from trame_slicer.rca_view import register_rca_factories
 from trame_slicer.views import Layout, LayoutDirection, SliceView, ViewLayoutDefinition
 
-from SlicerBMapDiffusionLib import planning, sample_data, scene
-from SlicerBMapDiffusionLib.beam_display import BeamDisplay
-from SlicerBMapDiffusionLib.beams import BeamSettings
-from SlicerBMapDiffusionLib.messages import Message
+from SlicerBMapDiffusionLib import planning, scene
+from SlicerBMapDiffusionLib.geometry.beams import BeamSettings
+from SlicerBMapDiffusionLib.jobs.messages import Message
+from SlicerBMapDiffusionLib.panel.beam_display import BeamDisplay
+from SlicerBMapDiffusionLib.scene import sample_data
 
 _NAME = "B-map diffusion: browser workbench"
 _NOTE = "This is not 3D Slicer. Synthetic images: for research and teaching, not for diagnosis."

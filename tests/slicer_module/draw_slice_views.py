@@ -30,10 +30,11 @@ CAPTION = "drawn by the test harness"
 
 def draw(application: Any, name: str, path: Path) -> None:
     """One phantom: its own image to the left, the synthetic one in its place to the right, both with the segments."""
-    from SlicerBMapDiffusionLib import sample_data, scene
-    from SlicerBMapDiffusionLib.bundles import read_model
-    from SlicerBMapDiffusionLib.frames import FrameSize
-    from SlicerBMapDiffusionLib.mapping import guess_classes
+    from SlicerBMapDiffusionLib import scene
+    from SlicerBMapDiffusionLib.geometry.frames import FrameSize
+    from SlicerBMapDiffusionLib.models.bundles import read_model
+    from SlicerBMapDiffusionLib.models.mapping import guess_classes
+    from SlicerBMapDiffusionLib.scene import sample_data
 
     model = read_model(ROOT / "bundles" / MODELS[name])
     volume, segmentation = sample_data.load(name)
@@ -56,7 +57,7 @@ def draw(application: Any, name: str, path: Path) -> None:
 
 def made(model: Any, frame: Any, labels: np.ndarray) -> np.ndarray:
     """The synthetic images, by the same job that the module runs."""
-    from SlicerBMapDiffusionLib.job import Request, new_job_folder, write_job
+    from SlicerBMapDiffusionLib.jobs.job import Request, new_job_folder, write_job
 
     request = Request(model.name, str(model.folder), frame.to_dict(), model.beam, model.classes, seed=7, device="cpu")
     with tempfile.TemporaryDirectory() as folder:

@@ -61,7 +61,7 @@ def check_packages(fault: str) -> None:
 
 def main() -> None:
     fault = os.environ.get("FAKE_WORKER_FAULT", "")
-    if "SlicerBMapDiffusionLib.model_installation" in sys.argv:  # needs no package, so it is no work to fake
+    if "SlicerBMapDiffusionLib.models.installation" in sys.argv:  # needs no package, so it is no work to fake
         os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
     if "fit-beam" in sys.argv:
         beam = json.loads(os.environ.get("FAKE_WORKER_BEAM", "{}"))

@@ -53,7 +53,7 @@ class Opened:
 
     def load(self, name: str) -> tuple[Any, Any]:
         """Load a phantom, fit the view to it, and let the panel see it: (volume, segmentation)."""
-        from SlicerBMapDiffusionLib import sample_data
+        from SlicerBMapDiffusionLib.scene import sample_data
 
         volume, segmentation = sample_data.load(name)
         self.view.GetSliceCompositeNode().SetBackgroundVolumeID(volume.GetID())

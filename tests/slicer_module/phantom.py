@@ -13,7 +13,7 @@ import numpy as np
 import slicer
 from numpy.typing import NDArray
 
-from SlicerBMapDiffusionLib.frames import Frame, FrameSize
+from SlicerBMapDiffusionLib.geometry.frames import Frame, FrameSize
 
 # mm from the middle of the face: lateral, depth, elevation, and radius. One for each label, none of them alike.
 MARKERS = ((-6.0, 4.5, 0.0, 1.6), (4.0, 12.0, 0.0, 2.1), (1.5, 17.0, 3.0, 1.3))

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from SlicerBMapDiffusionLib import archives
-from SlicerBMapDiffusionLib.downloads import DownloadError
+from SlicerBMapDiffusionLib.models import archives
+from SlicerBMapDiffusionLib.models.downloads import DownloadError
 
 
 def packed(path: Path, files: dict[str, bytes]) -> Path:

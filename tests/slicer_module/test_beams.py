@@ -7,8 +7,8 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
-from SlicerBMapDiffusionLib.beams import BeamSettings, carried, from_slicer_ultrasound, outline
-from SlicerBMapDiffusionLib.frames import Frame, FrameSize, frame_from_axes
+from SlicerBMapDiffusionLib.geometry.beams import BeamSettings, carried, from_slicer_ultrasound, outline
+from SlicerBMapDiffusionLib.geometry.frames import Frame, FrameSize, frame_from_axes
 
 SIZE = FrameSize(rows=48, columns=64, row_mm=0.5, column_mm=0.5)
 OBLONG = FrameSize(rows=48, columns=64, row_mm=0.5, column_mm=0.4)

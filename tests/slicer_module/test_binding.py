@@ -11,7 +11,7 @@ pytest.importorskip("slicer_core", reason="slicer-core is not installed here; `m
 
 from slicer_module.pythonqt import ctk
 from slicer_module.slicer_stand_ins import WithinRange, parameterNodeWrapper
-from SlicerBMapDiffusionLib.binding import Binding
+from SlicerBMapDiffusionLib.panel.binding import Binding
 
 
 @parameterNodeWrapper

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from SlicerBMapDiffusionLib.bundles import check_weights, find_models, read_model
+from SlicerBMapDiffusionLib.models.bundles import check_weights, find_models, read_model
 
 ROOT = Path(__file__).parents[2]
 BUNDLES = ROOT / "bundles"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from SlicerBMapDiffusionLib.class_table import ClassTable
-from SlicerBMapDiffusionLib.mapping import SegmentInfo
+from SlicerBMapDiffusionLib.models.class_table import ClassTable
+from SlicerBMapDiffusionLib.models.mapping import SegmentInfo
 
 CLASSES = ("left-ventricle cavity", "myocardium", "left atrium")
 SEGMENTS = [SegmentInfo("a", "Left ventricle"), SegmentInfo("b", "Myocardium"), SegmentInfo("c", "Aorta")]

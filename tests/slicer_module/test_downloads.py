@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from slicer_module.file_server import Server
-from SlicerBMapDiffusionLib import downloads
-from SlicerBMapDiffusionLib.downloads import DownloadError
+from SlicerBMapDiffusionLib import places
+from SlicerBMapDiffusionLib.models import downloads
+from SlicerBMapDiffusionLib.models.downloads import DownloadError
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB
 HASH = hashlib.sha256(CONTENT).hexdigest()
@@ -200,7 +201,8 @@ def test_a_disk_that_fills_up_on_the_way_keeps_what_came(
 HOLD = """
 import sys, time
 from pathlib import Path
-from SlicerBMapDiffusionLib import downloads
+from SlicerBMapDiffusionLib import places
+from SlicerBMapDiffusionLib.models import downloads
 with downloads._locked(downloads._part(Path(sys.argv[1]), sys.argv[2])):
     print("ready", flush=True)
     time.sleep(60)
@@ -210,7 +212,7 @@ with downloads._locked(downloads._part(Path(sys.argv[1]), sys.argv[2])):
 def test_two_slicers_do_not_write_into_one_file_and_one_that_crashed_blocks_nobody(
     server: Server, target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(Path(downloads.__file__).parents[1]))
+    monkeypatch.setenv("PYTHONPATH", str(places.library_parent()))
     with subprocess.Popen(
         [sys.executable, "-c", HOLD, str(target), HASH], stdout=subprocess.PIPE, text=True, encoding="utf-8"
     ) as other:

@@ -271,7 +271,7 @@ def test_nodes_and_table_of_a_result_come_back(heart: panels.Opened) -> None:
 
 
 def test_the_slice_view_turns_back_to_the_plane_of_a_result(heart: panels.Opened) -> None:
-    from SlicerBMapDiffusionLib.frames import Frame
+    from SlicerBMapDiffusionLib.geometry.frames import Frame
 
     heart.parameters.frame_kind = type(heart.parameters.frame_kind).VIEW
     heart.settle()
@@ -381,7 +381,7 @@ def test_the_command_makes_the_image_of_the_last_seed(heart: panels.Opened) -> N
 @pytest.fixture
 def own_python(heart: panels.Opened, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The panel as if it ran Slicer's own Python; what was asked and what is missing."""
-    from SlicerBMapDiffusionLib import install, packages
+    from SlicerBMapDiffusionLib.setup import install, packages
 
     state: dict[str, Any] = {"missing": ["PyTorch>=2.4 (large: some GB)", "monai>=1.5"], "asked": [], "answer": True}
     worker, heart.panel.logic._python = heart.panel.logic._python, None
@@ -421,7 +421,7 @@ def test_missing_packages_are_told_before_anything_is_pressed(heart: panels.Open
 def test_a_checkout_without_a_wheel_opens_and_says_what_is_missing(
     heart: panels.Opened, own_python: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from SlicerBMapDiffusionLib import packages
+    from SlicerBMapDiffusionLib.setup import packages
 
     def missing() -> list[str]:
         raise packages.InstallError("This copy of the extension has no wheel; run 'make wheel' in the checkout.")

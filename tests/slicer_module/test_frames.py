@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from SlicerBMapDiffusionLib.frames import LARGEST_SIDE, Frame, FrameSize, frame_from_axes
+from SlicerBMapDiffusionLib.geometry.frames import LARGEST_SIDE, Frame, FrameSize, frame_from_axes
 
 FACE, LATERAL, DEPTH = (10.0, -20.0, 5.0), (0.0, 2.0, 0.0), (0.0, 0.5, -3.0)
 

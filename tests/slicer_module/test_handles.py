@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from SlicerBMapDiffusionLib.beams import BeamSettings, outline
-from SlicerBMapDiffusionLib.frames import FrameSize
-from SlicerBMapDiffusionLib.handles import HANDLES, places, pulled
+from SlicerBMapDiffusionLib.geometry.beams import BeamSettings, outline
+from SlicerBMapDiffusionLib.geometry.frames import FrameSize
+from SlicerBMapDiffusionLib.geometry.handles import HANDLES, places, pulled
 
 BEAMS = {
     "linear": BeamSettings("linear", 40, width_mm=30, offset_mm=(2, -3)),

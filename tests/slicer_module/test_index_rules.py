@@ -18,7 +18,7 @@ MODULE = ROOT / "SlicerBMapDiffusion"
 DESCRIPTION = MODULE / "BMapDiffusion.json"
 CMAKE = (ROOT / "CMakeLists.txt").read_text()
 README = (MODULE / "README.md").read_text()
-SHIPPED = sorted([*MODULE.glob("*.py"), *(MODULE / "SlicerBMapDiffusionLib").glob("*.py")])
+SHIPPED = sorted([*MODULE.glob("*.py"), *(MODULE / "SlicerBMapDiffusionLib").rglob("*.py")])
 LARGEST = 100e6
 # of the index's list of categories
 CATEGORIES = {"Cardiac", "Simulation", "Ultrasound"}
@@ -129,7 +129,7 @@ def at_file_scope(nodes: list[ast.stmt]) -> Iterator[ast.stmt]:
             yield from at_file_scope([child for child in ast.iter_child_nodes(node) if isinstance(child, ast.stmt)])
 
 
-@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.relative_to(MODULE).as_posix())
 def test_no_third_party_is_imported_at_file_scope(path: Path) -> None:
     names: set[str] = set()
     for node in at_file_scope(ast.parse(path.read_text()).body):
@@ -140,7 +140,7 @@ def test_no_third_party_is_imported_at_file_scope(path: Path) -> None:
     assert names <= KNOWN
 
 
-@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.relative_to(MODULE).as_posix())
 def test_nothing_runs_at_file_scope(path: Path) -> None:
     """Definitions, constants, imports, texts, a program's start: no loops, no other branches, no bare calls."""
     allowed = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign, ast.AugAssign)
@@ -153,7 +153,7 @@ def test_nothing_runs_at_file_scope(path: Path) -> None:
     ] == []
 
 
-@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.relative_to(MODULE).as_posix())
 def test_pytorch_is_left_to_its_extension(path: Path) -> None:
     """No text of the code asks pip for torch."""
     texts = [node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)]

@@ -14,8 +14,8 @@ from types import ModuleType
 import pytest
 from packaging.requirements import Requirement
 
-from SlicerBMapDiffusionLib import install, packages
-from SlicerBMapDiffusionLib.install import InstallDeclined, InstallError
+from SlicerBMapDiffusionLib.setup import install, packages
+from SlicerBMapDiffusionLib.setup.install import InstallDeclined, InstallError
 
 SLICER = {"numpy": "2.0.2", "SimpleITK": "2.5.0", "requests": "2.32.5", "pillow": "12.0.0", "pydicom": "3.0.1"}
 READY = {"torch": "2.9.0+cu128", "torchvision": "0.24.0", "monai": "1.5.1", "nibabel": "5.3.2", "einops": "0.8.1"}

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from SlicerBMapDiffusionLib import job as job_module
-from SlicerBMapDiffusionLib.fitting import write_fit
-from SlicerBMapDiffusionLib.hints import hint
-from SlicerBMapDiffusionLib.job import Job, Request, new_job_folder, write_job
-from SlicerBMapDiffusionLib.messages import parse_line
-from SlicerBMapDiffusionLib.png import write_png
+from SlicerBMapDiffusionLib.jobs import job as job_module
+from SlicerBMapDiffusionLib.jobs.fitting import write_fit
+from SlicerBMapDiffusionLib.jobs.hints import hint
+from SlicerBMapDiffusionLib.jobs.job import Job, Request, new_job_folder, write_job
+from SlicerBMapDiffusionLib.jobs.messages import parse_line
+from SlicerBMapDiffusionLib.jobs.png import write_png
 
 SHAPE = (2, 5, 7)
 RNG = np.random.default_rng(3)

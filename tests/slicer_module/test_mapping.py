@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from SlicerBMapDiffusionLib.mapping import _STRUCTURES, SegmentInfo, guess_classes
+from SlicerBMapDiffusionLib.models.mapping import _STRUCTURES, SegmentInfo, guess_classes
 
 HEART = ("left-ventricle cavity", "myocardium", "left atrium")
 NECK = ("thyroid",)

@@ -14,9 +14,10 @@ import pytest
 from slicer_module.conftest import ROOT
 from slicer_module.file_server import Server
 from slicer_module.workers import is_alive, until
-from SlicerBMapDiffusionLib import model_installation, places
-from SlicerBMapDiffusionLib.model_installation import ModelInstallation
-from SlicerBMapDiffusionLib.process import JobProcess
+from SlicerBMapDiffusionLib import places
+from SlicerBMapDiffusionLib.jobs.process import JobProcess
+from SlicerBMapDiffusionLib.models import installation as model_installation
+from SlicerBMapDiffusionLib.models.installation import ModelInstallation
 
 BUNDLE = ROOT / "bundles" / "thyroid_bmap_sdm"
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from SlicerBMapDiffusionLib import packages
-from SlicerBMapDiffusionLib.packages import InstallError
+from SlicerBMapDiffusionLib.setup import packages
+from SlicerBMapDiffusionLib.setup.packages import InstallError
 
 
 def wheel(path: Path, code: str = "1", name: str = "monai_bmaps", version: str = "0.1.0", requires: str = "") -> Path:

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from slicer_module.workers import SAY, fake, is_alive, until
-from SlicerBMapDiffusionLib import process_tree
-from SlicerBMapDiffusionLib.messages import Message
-from SlicerBMapDiffusionLib.process import ENDED, JobProcess, JobQueue, worker_environment
+from SlicerBMapDiffusionLib.jobs import process_tree
+from SlicerBMapDiffusionLib.jobs.messages import Message
+from SlicerBMapDiffusionLib.jobs.process import ENDED, JobProcess, JobQueue, worker_environment
 
 PROGRESS = """say('BMAP {"event": "progress", "image": 0, "images": 1, "step": %d, "steps": 4}')"""
 
@@ -151,7 +151,7 @@ def test_silence_does_not_count_while_the_application_does_not_look(
 ) -> None:
     """Slicer loads a large scene, say: its event loop rests, and with it every thread of Python."""
     process, clock, later = fake("time.sleep(60)", tmp_path), time.monotonic, [0.0]
-    monkeypatch.setattr("SlicerBMapDiffusionLib.process.time.monotonic", lambda: clock() + later[0])
+    monkeypatch.setattr("SlicerBMapDiffusionLib.jobs.process.time.monotonic", lambda: clock() + later[0])
     process.start()
     later[0] = 1000.0
     process.poll()
@@ -246,7 +246,7 @@ def test_cancelling_ends_a_child_that_is_stopped(tmp_path: Path) -> None:
 WINDOWS = """#!{python}
 import os, sys, time
 sys.path.insert(0, {module!r})
-from SlicerBMapDiffusionLib.process_tree import _descendants
+from SlicerBMapDiffusionLib.jobs.process_tree import _descendants
 assert sys.argv[1:4] == ["/F", "/T", "/PID"]
 time.sleep({seconds})
 root = int(sys.argv[4])
@@ -337,7 +337,7 @@ def test_no_thread_and_no_open_file_is_left(tmp_path: Path) -> None:
 
 PARENT = """
 sys.path.insert(0, sys.argv[1])
-from SlicerBMapDiffusionLib.process import JobProcess, worker_environment
+from SlicerBMapDiffusionLib.jobs.process import JobProcess, worker_environment
 process = JobProcess([sys.executable, '-c', sys.argv[2]], '.', worker_environment())
 process.start()
 while not (said := [x for x in process.poll() if isinstance(x, str)]): time.sleep(0.05)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from SlicerBMapDiffusionLib import packages
+from SlicerBMapDiffusionLib.setup import packages
 
 ROOT = Path(__file__).parents[2]
 REQUIREMENTS = ROOT / "SlicerBMapDiffusion" / "Resources" / "requirements.txt"

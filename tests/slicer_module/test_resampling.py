@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from SlicerBMapDiffusionLib.frames import Frame, frame_from_axes
-from SlicerBMapDiffusionLib.resampling import resampled
+from SlicerBMapDiffusionLib.geometry.frames import Frame, frame_from_axes
+from SlicerBMapDiffusionLib.geometry.resampling import resampled
 
 VOXELS = np.random.default_rng(0).integers(1, 9, (4, 5, 6)).astype(np.int16)
 OBLIQUE = frame_from_axes((1, 2, 3), (3, 1, -2), (1, -1, 1), 5, 6, (0.7, 0.3), 4, 0.9)

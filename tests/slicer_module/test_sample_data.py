@@ -33,7 +33,8 @@ def test_a_phantom_has_an_image_and_named_segments(
 ) -> None:
     import slicer
 
-    from SlicerBMapDiffusionLib import sample_data, scene
+    from SlicerBMapDiffusionLib import scene
+    from SlicerBMapDiffusionLib.scene import sample_data
 
     volume, segmentation = sample_data.load(name)
     assert slicer.util.arrayFromVolume(volume).shape == shape
@@ -46,7 +47,8 @@ def test_image_and_segments_lie_on_one_grid_face_to_the_front(module: Any) -> No
     import slicer
     import vtk
 
-    from SlicerBMapDiffusionLib import sample_data, scene
+    from SlicerBMapDiffusionLib import scene
+    from SlicerBMapDiffusionLib.scene import sample_data
 
     volume, segmentation = sample_data.load("heart")
     matrix = vtk.vtkMatrix4x4()
@@ -91,7 +93,8 @@ def test_a_phantom_that_is_missing_leaves_the_scene_as_it_was(
 ) -> None:
     import shutil
 
-    from SlicerBMapDiffusionLib import places, sample_data
+    from SlicerBMapDiffusionLib import places
+    from SlicerBMapDiffusionLib.scene import sample_data
 
     folder = tmp_path / "SampleData"
     shutil.copytree(places.resources_folder() / "SampleData", folder)

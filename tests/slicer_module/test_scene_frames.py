@@ -153,7 +153,7 @@ def test_a_line_drawn_the_other_way_turns_the_image_round(module):
 def test_own_slices_have_the_voxels_own_places(module, across):
     volume = slices(PARENT, across, thin=False)
     frame = module.frame_from_slices(volume, count=11)
-    from SlicerBMapDiffusionLib.scene_frames import volume_to_ras
+    from SlicerBMapDiffusionLib.scene.frames import volume_to_ras
 
     matrix = volume_to_ras(volume)
     first, last = (matrix @ (3, 4, k, 1) for k in (0, 10))

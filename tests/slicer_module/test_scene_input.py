@@ -15,7 +15,7 @@ import vtk  # noqa: E402
 
 from slicer_module import phantom  # noqa: E402
 from slicer_module.phantom import AXES, FACE, MARKERS, SIZE, SWEEP  # noqa: E402
-from SlicerBMapDiffusionLib.frames import Frame, FrameSize  # noqa: E402
+from SlicerBMapDiffusionLib.geometry.frames import Frame, FrameSize  # noqa: E402
 
 PARENT = phantom.rigid(phantom.rotation(70, 10, -35), (5, 40, -20))
 UNIT = Frame(np.eye(4), rows=5, columns=7)
@@ -158,7 +158,7 @@ def test_a_single_frame_cuts_a_closed_surface_as_its_sweep_does(module):
 
 @pytest.mark.parametrize("at_once", [1, 5, 100])
 def test_a_stack_cut_in_parts_is_the_stack(module, monkeypatch, at_once):
-    from SlicerBMapDiffusionLib import surfaces
+    from SlicerBMapDiffusionLib.scene import surfaces
 
     segmentation = add_ball(phantom.in_world(MARKERS[1]), 4.0)
     mapping = phantom.mapping_of(segmentation)
@@ -170,7 +170,7 @@ def test_a_stack_cut_in_parts_is_the_stack(module, monkeypatch, at_once):
 
 def test_a_long_stack_looks_at_each_triangle_a_few_times_only(module, monkeypatch):
     """VTK by itself looks at all of them for each frame: seconds for a sweep of a fine surface."""
-    from SlicerBMapDiffusionLib import surfaces
+    from SlicerBMapDiffusionLib.scene import surfaces
 
     cut, seen = surfaces._cut, []
     monkeypatch.setattr(surfaces, "_cut", lambda *given: (seen.append(given), cut(*given))[1])
@@ -403,7 +403,7 @@ def test_an_uncalibrated_volume_is_doubted_and_a_calibrated_one_is_not(module):
 
 
 def test_a_huge_volume_is_doubted_without_being_touched(module, monkeypatch):
-    from SlicerBMapDiffusionLib import scene_input
+    from SlicerBMapDiffusionLib.scene import input as scene_input
 
     volume = phantom.add_volume(np.zeros((2, 3, 3), dtype=np.uint8), np.diag((0.3, 0.3, 1, 1)))
     monkeypatch.setattr(scene_input, "_HUGE", 17)

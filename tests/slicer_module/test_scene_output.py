@@ -13,7 +13,7 @@ slicer = pytest.importorskip("slicer", reason="slicer-core is not installed here
 
 from slicer_module import phantom  # noqa: E402
 from slicer_module.phantom import MARKERS, SIZE, SWEEP  # noqa: E402
-from SlicerBMapDiffusionLib.frames import Frame  # noqa: E402
+from SlicerBMapDiffusionLib.geometry.frames import Frame  # noqa: E402
 
 REQUEST = {"version": 1, "model": "thyroid", "seed": 17, "note": "Schilddrüse – quer"}
 RECORD = {
@@ -313,7 +313,7 @@ def test_a_sweeps_variants_must_be_whole_sweeps(module):
 
 @pytest.mark.parametrize("variants", [False, True])
 def test_a_failure_on_the_way_leaves_the_scene_as_it_was(module, monkeypatch, variants):
-    from SlicerBMapDiffusionLib import scene_output
+    from SlicerBMapDiffusionLib.scene import output as scene_output
 
     def fail(*_: object) -> None:
         raise MemoryError("no more")

@@ -13,8 +13,8 @@ slicer = pytest.importorskip("slicer", reason="slicer-core is not installed here
 from slicer_module import phantom  # noqa: E402
 from slicer_module.phantom import SIZE, SWEEP  # noqa: E402
 from slicer_module.slice_view import SliceView, can_render  # noqa: E402
-from SlicerBMapDiffusionLib.beams import outline  # noqa: E402
-from SlicerBMapDiffusionLib.frames import Frame, FrameSize  # noqa: E402
+from SlicerBMapDiffusionLib.geometry.beams import outline  # noqa: E402
+from SlicerBMapDiffusionLib.geometry.frames import Frame, FrameSize  # noqa: E402
 
 FAN = {"kind": "sector", "apex": [4.0, 18.0], "radii": [3.0, 33.0], "half_angle_deg": 26.0, "steering_deg": 8.0}
 # Square pixels, for a sector.

@@ -10,7 +10,7 @@ import pytest
 
 from slicer_module import translations
 
-PYTHON = sorted([*translations.MODULE.glob("*.py"), *translations.MODULE.glob("*Lib/*.py")])
+PYTHON = sorted([*translations.MODULE.glob("*.py"), *translations.MODULE.glob("*Lib/**/*.py")])
 
 
 def test_the_file_for_translators_holds_what_the_module_says() -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from SlicerBMapDiffusionLib import verification
-from SlicerBMapDiffusionLib.process import JobProcess
+from SlicerBMapDiffusionLib.jobs import verification
+from SlicerBMapDiffusionLib.jobs.process import JobProcess
 
 
 def checked(folder: Path, python: str, *modules: str) -> JobProcess:

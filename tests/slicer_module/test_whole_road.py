@@ -93,7 +93,7 @@ def test_the_worker_s_packages_pass_the_check_that_follows_an_installation(opene
 def test_without_packages_the_self_test_ends_before_the_drawing(
     opened: panels.Opened, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from SlicerBMapDiffusionLib import packages
+    from SlicerBMapDiffusionLib.setup import packages
 
     opened.widget.exit()
     monkeypatch.delenv("BMAP_WORKER_PYTHON")

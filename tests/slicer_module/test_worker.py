@@ -19,10 +19,10 @@ import numpy as np
 import pytest
 
 from slicer_module.workers import is_alive, until
-from SlicerBMapDiffusionLib.bundles import Model, read_model
-from SlicerBMapDiffusionLib.fitting import write_fit
-from SlicerBMapDiffusionLib.job import Job, Message, Request, Result, new_job_folder, write_job
-from SlicerBMapDiffusionLib.process import JobProcess, worker_environment
+from SlicerBMapDiffusionLib.jobs.fitting import write_fit
+from SlicerBMapDiffusionLib.jobs.job import Job, Message, Request, Result, new_job_folder, write_job
+from SlicerBMapDiffusionLib.jobs.process import JobProcess, worker_environment
+from SlicerBMapDiffusionLib.models.bundles import Model, read_model
 
 ROOT = Path(__file__).parents[2]
 PYTHON = os.environ.get("BMAP_WORKER_PYTHON", sys.executable)

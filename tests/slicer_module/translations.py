@@ -31,7 +31,7 @@ def context_of(path: Path) -> str:
 def extracted() -> str:
     """The translation source: each context by name, each text once, without line numbers."""
     texts: dict[str, list[str]] = {}
-    for path in sorted([*MODULE.glob("*.py"), *MODULE.glob("*Lib/*.py"), *MODULE.glob("Resources/UI/*.ui")]):
+    for path in sorted([*MODULE.glob("*.py"), *MODULE.glob("*Lib/**/*.py"), *MODULE.glob("Resources/UI/*.ui")]):
         for name, sources in _read(path).items():
             texts.setdefault(name or context_of(path), []).extend(sources)
     document = ElementTree.Element("TS", version="2.1", language="en_US", sourcelanguage="en_US")

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from SlicerBMapDiffusionLib.process import JobProcess
+from SlicerBMapDiffusionLib.jobs.process import JobProcess
 
 SAY = "import os, sys, time, signal, subprocess\nsay = lambda text: print(text, flush=True)\n"
 

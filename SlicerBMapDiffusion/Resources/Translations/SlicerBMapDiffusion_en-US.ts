@@ -508,25 +508,6 @@
         </message>
     </context>
     <context>
-        <name>SlicerBMapDiffusionLib.beam_display</name>
-        <message>
-            <source>Handles of the beam</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
-            <source>probe</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
-            <source>depth</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
-            <source>width</source>
-            <translation type="unfinished" />
-        </message>
-    </context>
-    <context>
         <name>SlicerBMapDiffusionLib.beam_finding</name>
         <message>
             <source>Choose the loaded image that the file belongs to (2. Image plane).</source>
@@ -616,114 +597,6 @@
         </message>
         <message>
             <source>Image {image} of {images}, step {step} of {steps}</source>
-            <translation type="unfinished" />
-        </message>
-    </context>
-    <context>
-        <name>SlicerBMapDiffusionLib.model_menu</name>
-        <message>
-            <source>Add the folder of a model...</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
-            <source>Install a model from a file (.zip)...</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
-            <source>Download a model...</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
-            <source>Remove this model</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
-            <source>Folder of a model</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
-            <source>Model to install</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
-            <source>Models (*.zip)</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
-            <source>Address of the model, https://.../model.zip#sha256=...:</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
-            <source>Download a model</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
-            <source>Remove the model {title}?</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
-            <source>A model can hold Python code, which runs when images are drawn.
-
-Add {path} only if you trust its source.</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
-            <source>B-Map Diffusion</source>
-            <translation type="unfinished" />
-        </message>
-    </context>
-    <context>
-        <name>SlicerBMapDiffusionLib.panel_view</name>
-        <message>
-            <source>No model was found. Add the folder of a bundle.</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
-            <source>Licence:</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
-            <source>A model cannot be used: rest here.</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
-            <source>{width:.0f} mm wide, {depth:.0f} mm deep; {columns} x {rows} pixels of {column:.2f} x {row:.2f} mm.</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
-            <source>Fit</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
-            <source>Choose file...</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
-            <source>Choose an image that this module made.</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
-            <source>{model}; seed {seed}, {steps} steps, B-map {db} dB.</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
-            <source>Draw the synthetic ultrasound image.</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
-            <source>Something went wrong.</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
-            <source>Labels: {labels}. Full terms: {file}</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
-            <source>none</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
-            <source>Its training images do not say how large their pixels are; a typical size is taken.</source>
             <translation type="unfinished" />
         </message>
     </context>
@@ -854,7 +727,136 @@ Add {path} only if you trust its source.</source>
         </message>
     </context>
     <context>
-        <name>SlicerBMapDiffusionLib.run_box</name>
+        <name>SlicerBMapDiffusionLib.self_test</name>
+        <message>
+            <source>Python packages are missing: the test ends before an image is drawn.</source>
+            <translation type="unfinished" />
+        </message>
+    </context>
+    <context>
+        <name>SlicerBMapDiffusionLib.widget</name>
+        <message>
+            <source>File of SlicerUltrasound</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>JSON (*.json)</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The command is on the clipboard: paste it into a terminal.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Stopped; the scene is as it was.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The beam was found: look at its outline in the slice view.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Python packages are missing; Generate will offer to install them.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>These Python packages are missing and will be installed into Slicer:
+
+{packages}
+
+This takes some minutes and happens once.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>B-Map Diffusion</source>
+            <translation type="unfinished" />
+        </message>
+    </context>
+    <context>
+        <name>models.shelf</name>
+        <message>
+            <source>The model {name} is not on this computer.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>There is a model named {name} already; rename the folder.</source>
+            <translation type="unfinished" />
+        </message>
+    </context>
+    <context>
+        <name>panel.beam_display</name>
+        <message>
+            <source>Handles of the beam</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>probe</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>depth</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>width</source>
+            <translation type="unfinished" />
+        </message>
+    </context>
+    <context>
+        <name>panel.model_menu</name>
+        <message>
+            <source>Add the folder of a model...</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Install a model from a file (.zip)...</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Download a model...</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Remove this model</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Folder of a model</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Model to install</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Models (*.zip)</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Address of the model, https://.../model.zip#sha256=...:</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Download a model</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Remove the model {title}?</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>A model can hold Python code, which runs when images are drawn.
+
+Add {path} only if you trust its source.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>B-Map Diffusion</source>
+            <translation type="unfinished" />
+        </message>
+    </context>
+    <context>
+        <name>panel.run_box</name>
         <message>
             <source>Generate another</source>
             <translation type="unfinished" />
@@ -865,22 +867,88 @@ Add {path} only if you trust its source.</source>
         </message>
     </context>
     <context>
-        <name>SlicerBMapDiffusionLib.sample_data</name>
+        <name>panel.segment_table</name>
         <message>
-            <source>Heart phantom (B-map diffusion)</source>
+            <source>Segment</source>
             <translation type="unfinished" />
         </message>
         <message>
-            <source>Thyroid phantom (B-map diffusion)</source>
+            <source>Structure of the model</source>
             <translation type="unfinished" />
         </message>
         <message>
-            <source>{path} cannot be read; install the extension again.</source>
+            <source>(left out)</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>What this segment is for the model. Segments that are left out are drawn as other tissue.</source>
             <translation type="unfinished" />
         </message>
     </context>
     <context>
-        <name>SlicerBMapDiffusionLib.scene_frames</name>
+        <name>panel.view</name>
+        <message>
+            <source>No model was found. Add the folder of a bundle.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Licence:</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>A model cannot be used: rest here.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{width:.0f} mm wide, {depth:.0f} mm deep; {columns} x {rows} pixels of {column:.2f} x {row:.2f} mm.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Fit</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Choose file...</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Choose an image that this module made.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{model}; seed {seed}, {steps} steps, B-map {db} dB.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Draw the synthetic ultrasound image.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Something went wrong.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Labels: {labels}. Full terms: {file}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>none</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Its training images do not say how large their pixels are; a typical size is taken.</source>
+            <translation type="unfinished" />
+        </message>
+    </context>
+    <context>
+        <name>qSlicerAbstractCoreModule</name>
+        <message>
+            <source>Ultrasound</source>
+            <translation type="unfinished" />
+        </message>
+    </context>
+    <context>
+        <name>scene.frames</name>
         <message>
             <source>The volume has slices 0 to {last}, not {index}.</source>
             <translation type="unfinished" />
@@ -931,7 +999,7 @@ Add {path} only if you trust its source.</source>
         </message>
     </context>
     <context>
-        <name>SlicerBMapDiffusionLib.scene_input</name>
+        <name>scene.input</name>
         <message>
             <source>There is no segment; choose a segmentation, or draw one in the Segment Editor.</source>
             <translation type="unfinished" />
@@ -982,99 +1050,31 @@ Add {path} only if you trust its source.</source>
         </message>
     </context>
     <context>
-        <name>SlicerBMapDiffusionLib.scene_output</name>
+        <name>scene.output</name>
         <message>
             <source>Images of {got} do not fit a frame of {expected} (8-bit grey); make them again.</source>
             <translation type="unfinished" />
         </message>
     </context>
     <context>
-        <name>SlicerBMapDiffusionLib.scene_views</name>
+        <name>scene.sample_data</name>
+        <message>
+            <source>Heart phantom (B-map diffusion)</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Thyroid phantom (B-map diffusion)</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{path} cannot be read; install the extension again.</source>
+            <translation type="unfinished" />
+        </message>
+    </context>
+    <context>
+        <name>scene.views</name>
         <message>
             <source>Beam of the B-map diffusion</source>
-            <translation type="unfinished" />
-        </message>
-    </context>
-    <context>
-        <name>SlicerBMapDiffusionLib.segment_table</name>
-        <message>
-            <source>Segment</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
-            <source>Structure of the model</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
-            <source>(left out)</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
-            <source>What this segment is for the model. Segments that are left out are drawn as other tissue.</source>
-            <translation type="unfinished" />
-        </message>
-    </context>
-    <context>
-        <name>SlicerBMapDiffusionLib.self_test</name>
-        <message>
-            <source>Python packages are missing: the test ends before an image is drawn.</source>
-            <translation type="unfinished" />
-        </message>
-    </context>
-    <context>
-        <name>SlicerBMapDiffusionLib.shelf</name>
-        <message>
-            <source>The model {name} is not on this computer.</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
-            <source>There is a model named {name} already; rename the folder.</source>
-            <translation type="unfinished" />
-        </message>
-    </context>
-    <context>
-        <name>SlicerBMapDiffusionLib.widget</name>
-        <message>
-            <source>File of SlicerUltrasound</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
-            <source>JSON (*.json)</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
-            <source>The command is on the clipboard: paste it into a terminal.</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
-            <source>Stopped; the scene is as it was.</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
-            <source>The beam was found: look at its outline in the slice view.</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
-            <source>Python packages are missing; Generate will offer to install them.</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
-            <source>These Python packages are missing and will be installed into Slicer:
-
-{packages}
-
-This takes some minutes and happens once.</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
-            <source>B-Map Diffusion</source>
-            <translation type="unfinished" />
-        </message>
-    </context>
-    <context>
-        <name>qSlicerAbstractCoreModule</name>
-        <message>
-            <source>Ultrasound</source>
             <translation type="unfinished" />
         </message>
     </context>

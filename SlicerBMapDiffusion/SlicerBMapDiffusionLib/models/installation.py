@@ -15,8 +15,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from SlicerBMapDiffusionLib import archives, bundles, downloads
-from SlicerBMapDiffusionLib.messages import PREFIX
+from SlicerBMapDiffusionLib.jobs.messages import PREFIX
+from SlicerBMapDiffusionLib.models import archives, bundles, downloads
 
 _MARK = "#sha256="
 
@@ -28,7 +28,7 @@ class ModelInstallation:
     Args:
         source: the path of a zip file, or an address ``https://.../model.zip#sha256=<64 hexadecimal digits>``.
         models: the user's folder of models.
-        folder: new or empty, of this job; see :func:`~SlicerBMapDiffusionLib.job.new_job_folder`.
+        folder: new or empty, of this job; see :func:`~SlicerBMapDiffusionLib.jobs.job.new_job_folder`.
         taken: names of models that live elsewhere, which this one may not have.
     """
 

@@ -7,12 +7,12 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from SlicerBMapDiffusionLib import defaults, planning, scene
-from SlicerBMapDiffusionLib.bundles import Model
-from SlicerBMapDiffusionLib.class_table import ClassTable
+from SlicerBMapDiffusionLib.models.bundles import Model
+from SlicerBMapDiffusionLib.models.class_table import ClassTable
+from SlicerBMapDiffusionLib.models.shelf import Shelf
+from SlicerBMapDiffusionLib.panel.run_box import RunBox
+from SlicerBMapDiffusionLib.panel.segment_table import SegmentTable
 from SlicerBMapDiffusionLib.parameters import BeamKind, BeamSource, FrameKind, OutputKind
-from SlicerBMapDiffusionLib.run_box import RunBox
-from SlicerBMapDiffusionLib.segment_table import SegmentTable
-from SlicerBMapDiffusionLib.shelf import Shelf
 
 _BEAM_NUMBERS = ("Depth", "Width", "Radius", "Angle", "Steering", "Down", "Right")
 _DOUBT = "<br><small>&#9888; {}</small>"

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from slicer.i18n import tr as _
 from vtk.util.numpy_support import vtk_to_numpy
 
-from SlicerBMapDiffusionLib.frames import Frame
-from SlicerBMapDiffusionLib.mapping import SegmentInfo
-from SlicerBMapDiffusionLib.resampling import resampled
-from SlicerBMapDiffusionLib.scene_frames import volume_to_ras, world_matrix
-from SlicerBMapDiffusionLib.surfaces import contained
+from SlicerBMapDiffusionLib.geometry.frames import Frame
+from SlicerBMapDiffusionLib.geometry.resampling import resampled
+from SlicerBMapDiffusionLib.models.mapping import SegmentInfo
+from SlicerBMapDiffusionLib.scene.frames import volume_to_ras, world_matrix
+from SlicerBMapDiffusionLib.scene.surfaces import contained
 
 # A volume of this many voxels fills a laptop's memory as soon as anything copies it.
 _HUGE = 2**29

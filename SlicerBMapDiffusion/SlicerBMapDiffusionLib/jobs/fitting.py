@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from SlicerBMapDiffusionLib.png import write_png
+from SlicerBMapDiffusionLib.jobs.png import write_png
 
 Kind = Literal["auto", "sector", "linear"]
 
@@ -21,7 +21,7 @@ class FitJob:
     """A folder with an image, and where the beam found in it is written.
 
     Args:
-        folder: new or empty, see :func:`~SlicerBMapDiffusionLib.job.new_job_folder`.
+        folder: new or empty, see :func:`~SlicerBMapDiffusionLib.jobs.job.new_job_folder`.
         kind: which beam to look for.
         size: (rows, columns) of the image.
     """

@@ -5,16 +5,16 @@ Everything is in world coordinates: parent transforms of what is read are includ
 
 from __future__ import annotations
 
-from SlicerBMapDiffusionLib.scene_frames import (
+from SlicerBMapDiffusionLib.scene.frames import (
     frame_from_markup,
     frame_from_probe,
     frame_from_slices,
     frame_from_view,
     slice_through,
 )
-from SlicerBMapDiffusionLib.scene_input import image_in_frame, labels_in_frame, middle_of, segments_of, warnings_for
-from SlicerBMapDiffusionLib.scene_output import add_result, is_synthetic, record_of
-from SlicerBMapDiffusionLib.scene_views import BEAM_COLOUR, aim, hide_outline, show, show_outline
+from SlicerBMapDiffusionLib.scene.input import image_in_frame, labels_in_frame, middle_of, segments_of, warnings_for
+from SlicerBMapDiffusionLib.scene.output import add_result, is_synthetic, record_of
+from SlicerBMapDiffusionLib.scene.views import BEAM_COLOUR, aim, hide_outline, show, show_outline
 
 __all__ = [
     "BEAM_COLOUR",

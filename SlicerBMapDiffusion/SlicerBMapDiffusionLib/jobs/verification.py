@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from SlicerBMapDiffusionLib.hints import last_error
+from SlicerBMapDiffusionLib.jobs.hints import last_error
 
 MODULES = ("torch", "monai.bundle", "ignite.engine", "fire", "nibabel", "PIL", "einops", "monai_bmaps.handlers")
 """What a drawing imports."""
@@ -17,7 +17,7 @@ def command(python: str | Path, modules: Sequence[str] = MODULES) -> list[str]:
 
 
 def explained(returncode: int | None, last_lines: Iterable[str]) -> str:
-    """What the user reads when it did not end with 0, as :func:`~SlicerBMapDiffusionLib.hints.hint` is given it."""
+    """What the user reads when it did not end with 0, of what :func:`~.hints.hint` is given, too."""
     said = last_error(last_lines) or f"exit code {returncode}"
     return (
         f"The packages are installed but do not work: {said.rstrip('.')}. Restart Slicer and try again; if it stays "

@@ -9,7 +9,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from SlicerBMapDiffusionLib.mapping import SegmentInfo, guess_classes
+from SlicerBMapDiffusionLib.models.mapping import SegmentInfo, guess_classes
 
 
 @dataclass(frozen=True)

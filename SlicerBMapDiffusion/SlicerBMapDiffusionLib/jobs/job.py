@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from SlicerBMapDiffusionLib.messages import Message
-from SlicerBMapDiffusionLib.png import write_png
-from SlicerBMapDiffusionLib.request import Request
+from SlicerBMapDiffusionLib.jobs.messages import Message
+from SlicerBMapDiffusionLib.jobs.png import write_png
+from SlicerBMapDiffusionLib.jobs.request import Request
 
 __all__ = ["Job", "Message", "Request", "Result", "new_job_folder", "write_job"]
 

@@ -15,9 +15,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from SlicerBMapDiffusionLib.hints import hint
-from SlicerBMapDiffusionLib.messages import Message, parse_line
-from SlicerBMapDiffusionLib.process_tree import grouped, has_ended, kill_tree
+from SlicerBMapDiffusionLib.jobs.hints import hint
+from SlicerBMapDiffusionLib.jobs.messages import Message, parse_line
+from SlicerBMapDiffusionLib.jobs.process_tree import grouped, has_ended, kill_tree
 
 ENDED = ("done", "failed", "cancelled", "timed out")
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from slicer.i18n import tr as _
 from vtk.util.numpy_support import numpy_to_vtk
 
-from SlicerBMapDiffusionLib.beams import Beam, outline
-from SlicerBMapDiffusionLib.frames import Frame
+from SlicerBMapDiffusionLib.geometry.beams import Beam, outline
+from SlicerBMapDiffusionLib.geometry.frames import Frame
 
 _OUTLINE = "BMapDiffusion.outline"
 BEAM_COLOUR = (1.0, 0.75, 0.2)

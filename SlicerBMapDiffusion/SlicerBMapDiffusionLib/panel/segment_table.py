@@ -6,7 +6,7 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
-from SlicerBMapDiffusionLib.class_table import ClassTable
+from SlicerBMapDiffusionLib.models.class_table import ClassTable
 
 
 class SegmentTable:

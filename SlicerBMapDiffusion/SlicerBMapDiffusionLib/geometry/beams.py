@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from SlicerBMapDiffusionLib.frames import Frame, FrameSize
+from SlicerBMapDiffusionLib.geometry.frames import Frame, FrameSize
 
 BeamKind: TypeAlias = Literal["linear", "curvilinear", "phased"]
 Beam: TypeAlias = Mapping[str, Any]

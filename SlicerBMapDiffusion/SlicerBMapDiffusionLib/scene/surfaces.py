@@ -13,7 +13,7 @@ import vtk
 from numpy.typing import NDArray
 from vtk.util.numpy_support import numpy_to_vtkIdTypeArray, vtk_to_numpy
 
-from SlicerBMapDiffusionLib.frames import Frame
+from SlicerBMapDiffusionLib.geometry.frames import Frame
 
 _AT_ONCE = 8  # frames
 

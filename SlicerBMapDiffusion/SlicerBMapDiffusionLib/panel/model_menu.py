@@ -9,9 +9,9 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from SlicerBMapDiffusionLib.bundles import Model
 from SlicerBMapDiffusionLib.errands import Errands
-from SlicerBMapDiffusionLib.shelf import Shelf
+from SlicerBMapDiffusionLib.models.bundles import Model
+from SlicerBMapDiffusionLib.models.shelf import Shelf
 
 
 class ModelMenu:

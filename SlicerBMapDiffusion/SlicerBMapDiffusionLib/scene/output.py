@@ -12,7 +12,7 @@ import slicer
 from numpy.typing import NDArray
 from slicer.i18n import tr as _
 
-from SlicerBMapDiffusionLib.frames import Frame
+from SlicerBMapDiffusionLib.geometry.frames import Frame
 
 _PREFIX = "BMapDiffusion."
 

@@ -19,8 +19,8 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import ModuleType
 
-from SlicerBMapDiffusionLib import packages
-from SlicerBMapDiffusionLib.packages import InstallError
+from SlicerBMapDiffusionLib.setup import packages
+from SlicerBMapDiffusionLib.setup.packages import InstallError
 
 __all__ = ["InstallDeclined", "InstallError", "ensure", "python_executable"]
 
@@ -39,7 +39,7 @@ def ensure(ask: Callable[[str], bool]) -> bool:
             nothing is missing.
 
     Returns:
-        Whether anything was installed: then check that it works (:mod:`~SlicerBMapDiffusionLib.verification`).
+        Whether anything was installed: then check that it works (:mod:`~SlicerBMapDiffusionLib.jobs.verification`).
 
     Raises:
         InstallDeclined: the user said no.

@@ -9,7 +9,7 @@ import math
 from dataclasses import replace
 from typing import TypeAlias
 
-from SlicerBMapDiffusionLib.beams import BeamSettings
+from SlicerBMapDiffusionLib.geometry.beams import BeamSettings
 
 Place: TypeAlias = tuple[float, float]
 

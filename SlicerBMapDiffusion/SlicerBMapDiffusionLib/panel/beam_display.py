@@ -12,10 +12,10 @@ from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
 from SlicerBMapDiffusionLib import planning, scene
-from SlicerBMapDiffusionLib.beams import BeamSettings
-from SlicerBMapDiffusionLib.bundles import Model
-from SlicerBMapDiffusionLib.frames import Frame
-from SlicerBMapDiffusionLib.handles import HANDLES, places, pulled
+from SlicerBMapDiffusionLib.geometry.beams import BeamSettings
+from SlicerBMapDiffusionLib.geometry.frames import Frame
+from SlicerBMapDiffusionLib.geometry.handles import HANDLES, places, pulled
+from SlicerBMapDiffusionLib.models.bundles import Model
 from SlicerBMapDiffusionLib.parameters import BeamSource
 
 _ATTRIBUTE = "BMapDiffusion.handles"

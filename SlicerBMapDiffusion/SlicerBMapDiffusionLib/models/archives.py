@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from SlicerBMapDiffusionLib.downloads import DownloadError, explained
+from SlicerBMapDiffusionLib.models.downloads import DownloadError, explained
 
 _LARGEST_ARCHIVE = 4 << 30
 

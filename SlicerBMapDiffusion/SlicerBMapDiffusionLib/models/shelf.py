@@ -9,9 +9,10 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from SlicerBMapDiffusionLib import bundles, downloads, places
-from SlicerBMapDiffusionLib.bundles import Model
-from SlicerBMapDiffusionLib.mapping import SegmentInfo, guess_classes
+from SlicerBMapDiffusionLib import places
+from SlicerBMapDiffusionLib.models import bundles, downloads
+from SlicerBMapDiffusionLib.models.bundles import Model
+from SlicerBMapDiffusionLib.models.mapping import SegmentInfo, guess_classes
 
 _SETTINGS_KEY = "BMapDiffusion/ModelFolders"
 

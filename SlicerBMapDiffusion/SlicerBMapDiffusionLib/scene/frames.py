@@ -10,7 +10,7 @@ import vtk
 from numpy.typing import ArrayLike, NDArray
 from slicer.i18n import tr as _
 
-from SlicerBMapDiffusionLib.frames import Frame, FrameSize, frame_from_axes, square
+from SlicerBMapDiffusionLib.geometry.frames import Frame, FrameSize, frame_from_axes, square
 
 
 def frame_from_view(view: Any, size: FrameSize) -> Frame:

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from SlicerBMapDiffusionLib.frames import Frame
+from SlicerBMapDiffusionLib.geometry.frames import Frame
 
 Order: TypeAlias = Literal["nearest", "linear"]
 

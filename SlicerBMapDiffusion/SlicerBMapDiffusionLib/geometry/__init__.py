@@ -1,0 +1,1 @@
+"""Where an image lies, the shape of its beam, and grids read at other places: numbers alone."""

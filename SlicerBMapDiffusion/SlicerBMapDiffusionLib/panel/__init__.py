@@ -1,0 +1,1 @@
+"""The panel's parts: what each shows, and what the user can do with it."""

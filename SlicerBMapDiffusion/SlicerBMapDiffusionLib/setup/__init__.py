@@ -1,0 +1,1 @@
+"""The Python packages that drawing needs: what is missing, and putting it there."""
