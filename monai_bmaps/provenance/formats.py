@@ -30,7 +30,7 @@ _LPS = np.diag([-1.0, -1.0, 1.0])  # NRRD's and DICOM's axes: to the left, to th
 
 
 def write_png(path: Path, pixels: Pixels, record: Record) -> None:
-    """Write 8-bit pixels ``(H, W)`` with their record, whole or not at all."""
+    """Write 8-bit pixels ``(H, W)``, or ``(H, W, 3)`` of an overview, with their record, whole or not at all."""
     text = PngImagePlugin.PngInfo()
     for key, value in record.items():
         text.add_text(key, value)
