@@ -25,14 +25,18 @@ from monai_bmaps.files import replacing
 Benchmark = Callable[[], list[Row]]
 
 TITLES = {
-    "schedule": "Schedule",
-    "training_step": "Training step",
-    "overhead": "Overhead around the network",
-    "exact_denoiser": "Exact denoiser: Frechet error of samplers",
-    "per_evaluation": "One network evaluation",
-    "synthesis_roads": "Synthesis in a training",
-    "growth": "Growth of the scheduler's own cost",
+    name: f"{words} (`--only {name}`)"
+    for name, words in {
+        "schedule": "Schedule",
+        "training_step": "Training step",
+        "overhead": "Overhead around the network",
+        "exact_denoiser": "Exact denoiser: Frechet error of samplers",
+        "per_evaluation": "One network evaluation",
+        "synthesis_roads": "Synthesis in a training",
+        "growth": "Growth of the scheduler's own cost",
+    }.items()
 }
+"""Of each section: what it measures, and how to have it alone."""
 
 
 def measured(

@@ -1,6 +1,6 @@
-"""Train MONAI's UNet on frames of hearts, some of them synthesised from their own labels; --help lists the options.
+"""Train MONAI's UNet on frames of hearts, some of them synthesised from their own labels.
 
---data is a folder of CAMUS apical frames (images/, labels/, sectors/), split by patient; without it phantoms are drawn.
+--data: CAMUS apical frames (images/, labels/, sectors/), else phantoms; --prob, --steps: of synthetic frames.
 """
 
 import argparse
@@ -25,7 +25,7 @@ def phantom(seed: int) -> dict[str, torch.Tensor]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, value in {"data": "", "iterations": 200, "prob": 0.3, "steps": 8, "workers": 0, "seed": 0}.items():
         parser.add_argument(f"--{name}", default=value, type=type(value))
     chosen = parser.parse_args(arguments)

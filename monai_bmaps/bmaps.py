@@ -103,7 +103,10 @@ class BMap:
         """T-invariant map with a given total attenuation at full depth; give either ``db`` or ``nats``."""
         if (db is None) == (nats is None):
             raise ValueError(f"give the attenuation either in db or in nats, got db={db} and nats={nats}")
-        return cls(attenuation=nats if db is None else db / DECIBELS_PER_NAT)
+        given, unit = (nats, "nats") if db is None else (db, "db")
+        if given is None or not (math.isfinite(given) and given >= 0.0):
+            raise ValueError(f"{unit} must be a finite number >= 0, got {given}; 0 means no B-map")
+        return cls(attenuation=given if db is None else given / DECIBELS_PER_NAT)
 
     @classmethod
     def preset(cls, name: Preset) -> BMap:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import copy
 import re
+import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -83,14 +84,19 @@ def export_bundle(bundle: str | Path, path: str | Path) -> float:
     return export_denoiser(network.denoiser, path, channels, _multiples(image["spatial_shape"]))
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """The command."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns the exit status, 2 if there is no bundle or an extra is missing."""
     parser = argparse.ArgumentParser(prog="python -m monai_bmaps.export", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--bundle", type=Path, required=True, help="folder of the bundle")
     parser.add_argument("--output", type=Path, required=True, help="file to write, for example denoiser.onnx")
     chosen = parser.parse_args(arguments)
-    difference = export_bundle(chosen.bundle, chosen.output)
+    try:
+        difference = export_bundle(chosen.bundle, chosen.output)
+    except (ValueError, OSError, ImportError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     print(f"wrote {chosen.output}: differs from PyTorch by {difference:.1e} at most")
+    return 0
 
 
 def _runtime() -> Any:
@@ -147,4 +153,4 @@ def _write(denoiser: nn.Module, path: Path, given: dict[str, torch.Tensor], mult
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

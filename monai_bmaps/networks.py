@@ -56,7 +56,8 @@ class PatchUNet(nn.Module):
 
     Args:
         network: takes ``in_channels * patch_size^2`` channels and returns ``out_channels * patch_size^2``.
-        patch_size: side of a patch in pixels; height and width must be multiples of it.
+        patch_size: side of a patch in pixels. Height and width must be multiples of it and, where the network is one of
+            MONAI's, of what its levels halve: of 8 for patches of 2 pixels and three levels.
     """
 
     def __init__(self, network: nn.Module, patch_size: int = 2) -> None:
@@ -65,6 +66,7 @@ class PatchUNet(nn.Module):
             raise ValueError(f"patch_size must be at least 1, got {patch_size}")
         self.network = network
         self.patch_size = patch_size
+        self._multiple = patch_size * 2 ** max(0, len(getattr(network, "down_blocks", ())) - 1)
 
     def forward(
         self,
@@ -74,9 +76,10 @@ class PatchUNet(nn.Module):
         seg: torch.Tensor | None = None,
     ) -> Image:
         """As the wrapped network; ``seg`` is handed on at full resolution, for networks that take one."""
-        if x.shape[-2] % self.patch_size or x.shape[-1] % self.patch_size:
+        if x.shape[-2] % self._multiple or x.shape[-1] % self._multiple:
             raise ValueError(
-                f"height and width must be multiples of {self.patch_size}, got {tuple(x.shape[-2:])}; pad the image"
+                f"height and width must be multiples of {self._multiple}, got {tuple(x.shape[-2:])}; pad the image, or "
+                "choose another size (image_size of a bundle)"
             )
         folded = functional.pixel_unshuffle(x, self.patch_size)
         extra = {} if seg is None else {"seg": seg}

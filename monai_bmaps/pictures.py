@@ -64,7 +64,8 @@ def side_by_side(
     drawing = ImageDraw.Draw(picture)
     for row, caption in enumerate(captions):
         top = row * picture.height / len(columns[0])
-        drawing.text((6, top + 4), caption, fill=(235, 235, 235), font=ImageFont.load_default(size=14))
+        font = ImageFont.load_default(size=14)  # dark rim: panels may be as light as the letters
+        drawing.text((6, top + 4), caption, fill=(235, 235, 235), font=font, stroke_width=2, stroke_fill=(12, 12, 16))
     return picture
 
 

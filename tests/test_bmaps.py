@@ -236,6 +236,13 @@ def test_an_attenuation_needs_exactly_one_unit(arguments: dict[str, float]) -> N
         BMap.from_attenuation(**arguments)
 
 
+@pytest.mark.parametrize("arguments", [{"db": -3.0}, {"nats": -3.0}, {"db": math.nan}])
+def test_an_impossible_attenuation_is_refused_in_the_unit_it_was_given_in(arguments: dict[str, float]) -> None:
+    ((unit, value),) = arguments.items()
+    with pytest.raises(ValueError, match=f"{unit} must be a finite number >= 0, got {value}"):
+        BMap.from_attenuation(**arguments)
+
+
 def test_an_unknown_preset_is_refused_by_naming_the_known_ones() -> None:
     with pytest.raises(ValueError, match="preset must be one of paper, authors_code, physical, got 'liver'"):
         BMap.preset("liver")  # type: ignore[arg-type]

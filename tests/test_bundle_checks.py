@@ -111,6 +111,21 @@ def test_the_version_has_a_changelog_entry(bundle: Path) -> None:
 
 
 @each_bundle
+def test_the_metadata_and_the_page_tell_the_same_distances(bundle: Path) -> None:
+    told = metadata(bundle)["eval_metrics"]
+    page = (bundle / "docs" / "README.md").read_text()
+    bold = [line for line in page.splitlines() if line.startswith("| **")]
+    assert [f"**{told[f'frechet_distance_max_pool_{k}']}**" in bold[0] for k in (1, 2)] == [True, True]
+
+
+@each_bundle
+def test_the_training_is_as_long_as_that_of_the_shipped_weights(bundle: Path) -> None:
+    training = json.loads((bundle / "configs" / "train.json").read_text())
+    shipped = json.loads((bundle / "models" / "model.json").read_text())["training"]["iterations"]
+    assert training["epoch_length"] * training["max_epochs"] == shipped
+
+
+@each_bundle
 def test_the_metadata_passes_monais_check(bundle: Path, tmp_path: Path) -> None:
     verify(*configs(bundle, "metadata"), tmp_path)
 

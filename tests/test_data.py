@@ -189,6 +189,12 @@ def test_a_name_without_the_pattern_is_named(tmp_path: Path) -> None:
         list_items(root, source="s", group_pattern=r"patient\d+", labels=None)
 
 
+def test_a_pattern_that_is_none_is_refused(tmp_path: Path) -> None:
+    root = lay_out(tmp_path, images=["a.png"])
+    with pytest.raises(ValueError, match=r"group_pattern '\(a' is no regular expression"):
+        list_items(root, source="s", group_pattern="(a", labels=None)
+
+
 def test_pattern_and_column_together_are_refused(tmp_path: Path) -> None:
     root = lay_out(tmp_path, images=["a.png"])
     with pytest.raises(ValueError, match="not both"):

@@ -105,3 +105,14 @@ def test_the_command_exports_a_bundle_and_tells_the_difference(
     assert all(torch.equal(value.half(), shipped[name]) for name, value in denoiser.state_dict().items())
     assert (path, channels, multiples) == (tmp_path / "net.onnx", {"x": 7}, (8, 8))
     assert capsys.readouterr().out.endswith("differs from PyTorch by 2.0e-06 at most\n")
+
+
+def test_the_command_without_its_extra_says_which(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def without(*_: object) -> float:
+        raise ImportError("ONNX export needs onnx: pip install 'monai-bmaps[onnx]'")
+
+    monkeypatch.setattr(export, "export_bundle", without)
+    assert main(["--bundle", str(BUNDLE), "--output", str(tmp_path / "net.onnx")]) == 2
+    assert capsys.readouterr().err == "error: ONNX export needs onnx: pip install 'monai-bmaps[onnx]'\n"

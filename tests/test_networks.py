@@ -217,6 +217,14 @@ def test_an_image_that_patches_do_not_tile_is_refused() -> None:
         PatchUNet(Recorder(), 4)(torch.zeros(1, 1, 8, 10), torch.tensor([1]))
 
 
+def test_an_image_that_the_network_cannot_halve_is_refused(tiny_unet: Maker) -> None:
+    network = PatchUNet(tiny_unet(4, 4), 2)
+    with torch.no_grad():
+        assert network(torch.zeros(1, 1, 8, 12), torch.tensor([1])).shape == (1, 1, 8, 12)
+        with pytest.raises(ValueError, match=r"multiples of 4, got \(8, 10\); pad the image"):
+            network(torch.zeros(1, 1, 8, 10), torch.tensor([1]))
+
+
 def test_a_patch_size_below_one_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 1, got 0"):
         PatchUNet(Recorder(), 0)

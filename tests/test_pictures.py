@@ -102,6 +102,12 @@ def test_a_caption_is_written_on_its_own_row_only() -> None:
     assert picture[30:].max() > 200
 
 
+def test_a_caption_can_be_read_on_a_light_panel() -> None:
+    picture = np.asarray(side_by_side([[panel(240, (30, 60))]], ["light"], scale=1))
+    assert picture.min() < 40
+    assert picture.max() == 240
+
+
 @pytest.mark.parametrize("columns", [[], [[panel(1)], [panel(1), panel(2)]]])
 def test_no_columns_or_uneven_ones_are_refused(columns: list[list[np.ndarray]]) -> None:
     with pytest.raises(ValueError, match="non-empty and equally long, got lengths"):

@@ -7,6 +7,7 @@ import gzip
 import json
 import os
 import re
+import runpy
 import shutil
 import signal
 import subprocess
@@ -815,6 +816,17 @@ def test_failures_end_the_command_with_1_and_refusals_with_2(
     assert "error: " in capsys.readouterr().err
     assert main(["prepare", "segthy", str(root), str(tmp_path / "other")]) == 2
     assert not (tmp_path / "other").exists()
+
+
+def test_the_command_without_its_extra_says_how_to_install_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in [name for name in sys.modules if name.startswith("monai_bmaps.data.prepare")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "scipy.ndimage", None)
+    with pytest.raises(SystemExit, match="2"):
+        runpy.run_module("monai_bmaps.data", run_name="__main__")
+    assert capsys.readouterr().err.startswith("error: preparing data needs SciPy; install it with pip install")
 
 
 def test_the_commands_options_reach_the_source(tmp_path: Path) -> None:

@@ -661,6 +661,12 @@ def test_a_fractional_step_is_refused(kind: Any) -> None:
         kind(50).step(images(0), 30.7, images(1))
 
 
+@each_scheduler
+def test_a_number_in_place_of_a_map_is_refused(kind: Any) -> None:
+    with pytest.raises(TypeError, match=r"b_map must be a BMap, got 0\.97"):
+        kind(50, b_map=0.97)
+
+
 @pytest.mark.parametrize("variance", ["learned", "learned_range"])
 def test_a_learned_variance_without_its_channels_is_refused(variance: Any) -> None:
     with pytest.raises(ValueError, match="needs a network output of 2 channels, got 1"):
@@ -751,7 +757,7 @@ def test_sampling_steps_that_cannot_be_walked_are_refused(arguments: dict[str, A
         ({"prediction_type": "score"}, "prediction_type must be one of epsilon, sample, v_prediction"),
         ({"variance_type": "huge"}, "variance_type must be one of fixed_small"),
         ({"clip_sample_min": 1.0, "clip_sample_max": 1.0}, "clip_sample_min must be below clip_sample_max"),
-        ({"schedule": "nope"}, "nope"),
+        ({"schedule": "nope"}, "schedule must be one of .*cosine, got 'nope'"),
         ({"schedule": "linear_beta", "beta_start": 0.0}, "every beta must be positive"),
         ({"num_train_timesteps": 0}, "at least"),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -378,6 +379,14 @@ def test_a_screen_without_a_prepared_data_set_is_refused(tmp_path: Path) -> None
 def test_a_screen_without_a_data_set_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="screen_against keeps images out of a data set: say as_dataset True"):
         layout_for(tmp_path, screen=Bright())
+
+
+def test_nrrd_without_simpleitk_is_refused_before_anything_is_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "SimpleITK", None)
+    with pytest.raises(ImportError, match=r"writing .nrrd needs SimpleITK; install it with pip install"):
+        layout_for(tmp_path, ".nrrd")
 
 
 def test_volumes_of_another_format_are_refused(tmp_path: Path) -> None:

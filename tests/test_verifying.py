@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -154,6 +155,21 @@ def test_an_image_is_drawn_again_from_its_file_alone(
     assert np.abs(again.astype(int) - read_pixels(path)).max() <= 1
 
 
+def test_drawing_again_warns_of_nothing_that_is_meant(
+    folder: Path, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    handler = logging.Handler()
+    monkeypatch.setattr(handler, "emit", lambda record: said.append(record.getMessage()))
+    log = logging.getLogger("monai.bundle.workflows")
+    log.addHandler(handler)
+    try:
+        assert main(["verify", str(sorted(folder.glob("heart*.png"))[0]), *redrawing(config)]) == 0
+    finally:
+        log.removeHandler(handler)
+    assert said == []
+
+
 def test_an_image_of_a_restyled_frame_is_drawn_again(options: dict[str, Any], config: Path, tmp_path: Path) -> None:
     hearts = Path(options["dataset_dir"])
     shutil.copytree(hearts, tmp_path / "hearts")
@@ -193,6 +209,10 @@ def test_a_file_that_does_not_say_that_it_is_synthetic_is_refused(
     said = refusal(capsys, folder / "heart_1.png", real)
     assert f"{real}: REFUSED\n  it does not say that it is synthetic" in said
     assert said.endswith("1 of 2 files are what they say\n")
+
+
+def test_an_overview_is_told_from_the_images_it_shows(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "an overview of synthetic images, not one of them" in refusal(capsys, folder / "overview.png")
 
 
 def test_files_that_are_missing_or_no_images_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

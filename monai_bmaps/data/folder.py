@@ -191,7 +191,10 @@ def _groups(
         return {name: index[name][column] for name in names}
     if pattern is None:
         return {name: name for name in names}
-    matches = {name: re.search(pattern, name) for name in names}
+    try:
+        matches = {name: re.search(pattern, name) for name in names}
+    except re.error as error:
+        raise ValueError(f"group_pattern {pattern!r} is no regular expression: {error}") from error
     unmatched = [name for name, match in matches.items() if match is None]
     if unmatched:
         raise ValueError(f"group_pattern {pattern!r} does not occur in {', '.join(unmatched[:3])}")

@@ -18,7 +18,7 @@ from monai_bmaps.files import replacing
 from monai_bmaps.handlers.listing import DatasetList
 from monai_bmaps.pictures import Pixels
 from monai_bmaps.provenance import Record, decisive, pixels_digest, read_pixels, read_record, sealed, write_png
-from monai_bmaps.provenance.formats import VOLUMES, Affine, write_volume
+from monai_bmaps.provenance.formats import Affine, check_volumes, write_volume
 from monai_bmaps.transforms.beam import BeamDepthd
 from monai_bmaps.transforms.frame import frame_affine
 
@@ -78,11 +78,11 @@ class Pictures(Layout):
 
     Raises:
         ValueError: another ending.
+        ImportError: NRRD without SimpleITK.
     """
 
     def __init__(self, folder: str | Path, volumes: str = ".nii.gz") -> None:
-        if volumes not in VOLUMES:
-            raise ValueError(f"volumes must end in {', '.join(VOLUMES)}, got {volumes!r}")
+        check_volumes(volumes)
         self.folder = Path(folder)
         self.volumes = volumes
 

@@ -8,17 +8,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from ignite.engine import Events
 from torch.utils.data import Subset
 
 from monai_bmaps import ranks
 from monai_bmaps.bmaps import BMap
-from monai_bmaps.files import replacing
 from monai_bmaps.handlers.layouts import Layout, Pictures
 from monai_bmaps.handlers.samples import colour_b_map
 from monai_bmaps.pictures import Pixels, colour_labels, side_by_side, to_grey
-from monai_bmaps.provenance import Record, read_pixels, record_of
+from monai_bmaps.provenance import Record, read_pixels, record_of, write_png
+
+_OVERVIEW = {"Overview": "of synthetic images; the file of each tells how it was drawn"}
 
 
 class Items(Protocol):
@@ -120,8 +122,7 @@ class SynthesisWriter:
             titles = ["labels", f"B-map, 0 to {self._decibels():.0f} dB", "given", "synthetic"]
             edited = len(columns[0]) == len(titles)
             picture = side_by_side(columns, titles if edited else [*titles[:2], titles[-1]])
-            with replacing(self.folder / "overview.png") as partial:
-                picture.save(partial)
+            write_png(self.folder / "overview.png", np.asarray(picture), _OVERVIEW)
         if len(self.dataset) > 0:
             self.layout.end({key: str(value) for key, value in self.provenance.items()})
         engine.logger.info(f"wrote {self._count} images to {self.folder}")

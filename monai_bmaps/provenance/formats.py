@@ -30,12 +30,25 @@ _LPS = np.diag([-1.0, -1.0, 1.0])  # NRRD's and DICOM's axes: to the left, to th
 
 
 def write_png(path: Path, pixels: Pixels, record: Record) -> None:
-    """Write 8-bit pixels ``(H, W)`` with their record, whole or not at all."""
+    """Write 8-bit pixels ``(H, W)``, or ``(H, W, 3)`` of an overview, with their record, whole or not at all."""
     text = PngImagePlugin.PngInfo()
     for key, value in record.items():
         text.add_text(key, value)
     with replacing(path) as partial:
         PillowImage.fromarray(pixels).save(partial, pnginfo=text)
+
+
+def check_volumes(ending: str) -> None:
+    """Refuse an ending that nothing can be written with here, before images are drawn for it.
+
+    Raises:
+        ValueError: another ending than :data:`VOLUMES`.
+        ImportError: SimpleITK is needed and not installed.
+    """
+    if ending not in VOLUMES:
+        raise ValueError(f"volumes must end in {', '.join(VOLUMES)}, got {ending!r}")
+    if ending == ".nrrd":
+        _simple_itk(f"writing {ending}")
 
 
 def write_volume(path: Path, pixels: Pixels, record: Record, affine: Affine) -> None:
@@ -138,10 +151,10 @@ def _read_nrrd(path: Path) -> tuple[Record, Pixels]:
     return record, pixels[0] if pixels.ndim == 3 and len(pixels) == 1 else pixels
 
 
-def _simple_itk(path: Path) -> Any:
+def _simple_itk(what: object) -> Any:
     try:
         import SimpleITK
     except ImportError as error:
-        raise ImportError(f"{path} needs SimpleITK; install it with pip install 'monai-bmaps[data]'") from error
+        raise ImportError(f"{what} needs SimpleITK; install it with pip install 'monai-bmaps[data]'") from error
     library: Any = SimpleITK
     return library

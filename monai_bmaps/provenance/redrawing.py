@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import json
+import logging
 import re
 import tempfile
 import warnings
@@ -148,11 +149,21 @@ def _run(configs: Sequence[Path], settings: Mapping[str, Any]) -> None:
 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "parsing config_file", UserWarning)  # MONAI's notice on every config
-        workflow = ConfigWorkflow(
-            [str(config) for config in configs], logging_file=False, workflow_type="inference", **settings
-        )
+        log = logging.getLogger(ConfigWorkflow.__module__)
+        log.addFilter(_is_no_notice)
+        try:
+            workflow = ConfigWorkflow(
+                [str(config) for config in configs], logging_file=False, workflow_type="inference", **settings
+            )
+        finally:
+            log.removeFilter(_is_no_notice)
         workflow.initialize()
         workflow.run()
+
+
+def _is_no_notice(record: logging.LogRecord) -> bool:
+    """Anything but MONAI's warnings of what is meant: no logging file, files on top of the bundle's from elsewhere."""
+    return not record.getMessage().startswith(("Logging file is set to", "Not all config files are in"))
 
 
 def _literal(record: Mapping[str, str], name: str) -> Any:

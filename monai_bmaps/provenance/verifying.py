@@ -66,6 +66,8 @@ def _told(path: Path) -> Record:
     record = read_record(path)
     if record is None:
         raise ValueError("it cannot be read as PNG, NIfTI or NRRD")
+    if "Overview" in record:
+        raise ValueError("it is an overview of synthetic images, not one of them; check their own files")
     if record.get("Synthetic") != "true":
         raise ValueError("it does not say that it is synthetic")
     return record

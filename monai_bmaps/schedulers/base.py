@@ -13,6 +13,7 @@ from typing import get_args
 
 import torch
 from monai.networks.schedulers import Scheduler
+from monai.networks.schedulers.scheduler import NoiseSchedules
 
 from monai_bmaps import diffusion
 from monai_bmaps.bmaps import BMap, CumulativeTable
@@ -50,6 +51,7 @@ class BMapScheduler(Scheduler):  # type: ignore[misc]
     Raises:
         ValueError: an unknown schedule or prediction type, a schedule whose first step adds no noise, fewer than one
             step, or a dynamic threshold outside (0, 1], without clamping or with bounds that are not symmetric.
+        TypeError: a B-map that is none, a number for example.
     """
 
     log_alphas_cumprod: torch.Tensor
@@ -71,7 +73,10 @@ class BMapScheduler(Scheduler):  # type: ignore[misc]
         dynamic_threshold: float | None = None,
         **schedule_args: float,
     ) -> None:
+        check_choice("schedule", schedule, NoiseSchedules.names)
         check_choice("prediction_type", str(prediction_type), get_args(PredictionType))
+        if not isinstance(b_map, BMap | None):
+            raise TypeError(f"b_map must be a BMap, got {b_map!r}; make one, such as BMap.from_attenuation(db=44)")
         check_choice("step_grid", step_grid, get_args(StepGrid))
         if clip_sample_min >= clip_sample_max:
             raise ValueError(f"clip_sample_min must be below clip_sample_max, got {clip_sample_min}, {clip_sample_max}")
