@@ -1,11 +1,16 @@
-"""Writing files so that nobody ever meets half of one."""
+"""Files: written so that nobody ever meets half of one, and weights read from them."""
 
 from __future__ import annotations
 
 import os
+import pickle
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import numpy as np
+import torch
 
 
 @contextmanager
@@ -26,3 +31,21 @@ def replacing(path: str | Path) -> Iterator[Path]:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:
+    """Tensors by name, on the CPU: of a file that ``torch.save`` wrote, or of a ``.npz``. No code in it runs.
+
+    Raises:
+        OSError: no such file, or one that cannot be read.
+        ValueError: a damaged file, or one that holds something else.
+    """
+    path = Path(path)
+    try:
+        if path.suffix == ".npz":
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+                return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+        return dict(torch.load(path, map_location="cpu", weights_only=True))
+    except (EOFError, RuntimeError, TypeError, ValueError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        size = path.stat().st_size
+        raise ValueError(f"{path} ({size} bytes) is damaged or no file of weights; fetch it again") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from monai.engines import DiffusionPrepareBatch
 from torch import nn
 
 from monai_bmaps.draws import DRAW_KEY
-from monai_bmaps.files import replacing
+from monai_bmaps.files import read_tensors, replacing
 from monai_bmaps.model_card import ModelCard, card_path, check_weights, existing
 from monai_bmaps.schedulers.base import BMapScheduler
 from monai_bmaps.types import Image, Timesteps
@@ -226,11 +225,7 @@ def load_weights(network: nn.Module, path: str | Path, card: ModelCard | None = 
             "schedule and B-map could not be checked",
             stacklevel=2,
         )
-    try:
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-    except (EOFError, RuntimeError, pickle.UnpicklingError) as error:
-        size = path.stat().st_size
-        raise ValueError(f"{path} ({size} bytes) is damaged or no file of weights; fetch it again") from error
+    weights = read_tensors(path)
     try:
         network.load_state_dict(weights)
     except (RuntimeError, TypeError) as error:

@@ -273,10 +273,8 @@ def test_missing_weights_are_named_with_what_to_do(tmp_path: Path) -> None:
     [
         {"weight": torch.zeros(5, 3), "bias": torch.zeros(5)},
         {"network": {"weight": torch.zeros(2, 3)}},
-        [torch.zeros(2, 3)],
-        torch.zeros(2, 3),
     ],
-    ids=["other shape", "checkpoint", "list", "tensor"],
+    ids=["other shape", "checkpoint"],
 )
 def test_weights_of_another_network_are_refused(tmp_path: Path, content: Any) -> None:
     torch.save(content, tmp_path / "model.pt")

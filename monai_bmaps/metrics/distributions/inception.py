@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
+
+from monai_bmaps.files import read_tensors
 
 _WEIGHTS_FILE = "pt_inception-2015-12-05-6726825d.pth"
 _WEIGHTS_URL = f"https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/{_WEIGHTS_FILE}"
@@ -119,11 +120,7 @@ def _checkpoint(path: str | Path | None) -> Mapping[str, torch.Tensor]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no weights at {path}; give {_WEIGHTS_FILE} or a folded .npz, or None to download")
-    if path.suffix == ".npz":
-        with np.load(path, allow_pickle=False) as arrays:
-            return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
-    tensors: Mapping[str, torch.Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-    return tensors
+    return read_tensors(path)
 
 
 def _published_checkpoint() -> Mapping[str, torch.Tensor]:

@@ -80,7 +80,8 @@ def _matched(images: ImageSet, items: Sequence[Item], labels: str | Path) -> lis
     if missing:
         raise ValueError(
             f"{len(missing)} of {len(images)} {images.name} images have no item in {labels}, for example "
-            f"{', '.join(missing[:3])}; give the labels they were drawn for, or leave --labels out"
+            f"{', '.join(missing[:3])}; give the labels they were drawn for with --labels (without it, those of --real "
+            "are taken)"
         )
     return [item for item in found if item is not None]
 

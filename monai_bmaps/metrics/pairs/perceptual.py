@@ -12,9 +12,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
-import numpy as np
 import torch
 from torch import nn
+
+from monai_bmaps.files import read_tensors
 
 Net: TypeAlias = Literal["alex", "squeeze", "vgg"]
 """Trunk of LPIPS."""
@@ -161,11 +162,7 @@ def _tensors(path: Path) -> Mapping[str, torch.Tensor]:
             f"no weights of LPIPS at {path}; give torchvision's file of the trunk, a .npz of its features, or none to "
             "download"
         )
-    if path.suffix == ".npz":
-        with np.load(path, allow_pickle=False) as arrays:
-            return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
-    tensors: Mapping[str, torch.Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-    return tensors
+    return read_tensors(path)
 
 
 def _kind_of(tensors: Mapping[str, torch.Tensor]) -> Net:
