@@ -139,7 +139,7 @@ class Errands:
         wanted = ModelInstallation(source, self.shelf.downloaded, _new_folder(), self.shelf.names_elsewhere())
         self._run(
             wanted.command,
-            places.library_parent(),
+            places.module_folder(),
             wanted.read_result,
             lambda said: self.listener.on_progress(*_of_installation(said)),
             lambda process: self._ended(process, self._installed, wanted.remove),

@@ -19,7 +19,7 @@ def resources_folder() -> Path:
     return _MODULE / "Resources"
 
 
-def library_parent() -> Path:
+def module_folder() -> Path:
     """The folder in which a Python finds this library."""
     return _MODULE
 

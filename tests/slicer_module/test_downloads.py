@@ -212,7 +212,7 @@ with downloads._locked(downloads._part(Path(sys.argv[1]), sys.argv[2])):
 def test_two_slicers_do_not_write_into_one_file_and_one_that_crashed_blocks_nobody(
     server: Server, target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(places.library_parent()))
+    monkeypatch.setenv("PYTHONPATH", str(places.module_folder()))
     with subprocess.Popen(
         [sys.executable, "-c", HOLD, str(target), HASH], stdout=subprocess.PIPE, text=True, encoding="utf-8"
     ) as other:

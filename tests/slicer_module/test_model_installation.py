@@ -49,7 +49,7 @@ def wanted(source: object, models: Path, taken: tuple[str, ...] = ()) -> ModelIn
 
 
 def ended(installation: ModelInstallation) -> JobProcess:
-    process = JobProcess(installation.command(sys.executable), places.library_parent(), check=installation.read_result)
+    process = JobProcess(installation.command(sys.executable), places.module_folder(), check=installation.read_result)
     process.start()
     process.wait()
     installation.remove()
@@ -94,7 +94,7 @@ def test_a_download_of_unknown_length_is_not_silent(tmp_path: Path, models: Path
         source = f"{server.url}#sha256={hashlib.sha256(content).hexdigest()}"
         installation = wanted(source, models)
         command = installation.command(sys.executable)
-        process = JobProcess(command, places.library_parent(), check=installation.read_result)
+        process = JobProcess(command, places.module_folder(), check=installation.read_result)
         process.start()
         said = process.wait()
     finally:
@@ -123,7 +123,7 @@ def test_an_installation_ends_with_the_program_that_started_it(tmp_path: Path, m
         "m.install = lambda *_: __import__('time').sleep(60); m.main('a.zip', 'b', 'c', sys.argv[1])"
     )
     command = [sys.executable, "-c", waits, str(tmp_path / "result")]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, cwd=places.library_parent()) as child:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, cwd=places.module_folder()) as child:
         assert is_alive(child.pid)
         child.stdin.close()
         assert until(lambda: not is_alive(child.pid))

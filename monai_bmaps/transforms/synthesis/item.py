@@ -184,19 +184,7 @@ class RandBMapSynthesisd(Randomizable, MapTransform):  # type: ignore[misc]
         steps: int | None = None,
         guidance: float | None = None,
         device: str | torch.device = "cpu",
-        prob: float = 0.1,
-        strength: float | Range = 1.0,
-        mix: float | Range = 1.0,
-        label_mapping: Mapping[int, int | str] | None = None,
-        beam: Beam | Mapping[str, Any] | None = None,
-        intensity_range: Range | None = None,
-        spacing_tolerance: float = 1.5,
-        label_key: str = "label",
-        depth_key: str = "depth",
-        sector_key: str = "sector",
-        beam_key: str = "beam",
-        record_key: str | None = None,
-        allow_missing_keys: bool = False,
+        **options: Any,
     ) -> RandBMapSynthesisd:
         """With the model of a bundle, see :meth:`SynthesisModel.from_bundle`; its configuration can run any code.
 
@@ -206,37 +194,9 @@ class RandBMapSynthesisd(Randomizable, MapTransform):  # type: ignore[misc]
             steps: network evaluations per image; ``None`` is the bundle's.
             guidance: guidance weight; ``None`` is the bundle's.
             device: where to draw.
-            prob: see the class, as for all that follow.
-            strength: see there.
-            mix: see there.
-            label_mapping: see there.
-            beam: see there.
-            intensity_range: see there.
-            spacing_tolerance: see there.
-            label_key: see there.
-            depth_key: see there.
-            sector_key: see there.
-            beam_key: see there.
-            record_key: see there.
-            allow_missing_keys: see there.
+            options: all others of the class, by name.
         """
-        return cls(
-            keys,
-            SynthesisModel.from_bundle(path, steps=steps, guidance=guidance, device=device),
-            prob=prob,
-            strength=strength,
-            mix=mix,
-            label_mapping=label_mapping,
-            beam=beam,
-            intensity_range=intensity_range,
-            spacing_tolerance=spacing_tolerance,
-            label_key=label_key,
-            depth_key=depth_key,
-            sector_key=sector_key,
-            beam_key=beam_key,
-            record_key=record_key,
-            allow_missing_keys=allow_missing_keys,
-        )
+        return cls(keys, SynthesisModel.from_bundle(path, steps=steps, guidance=guidance, device=device), **options)
 
     def set_random_state(
         self, seed: int | None = None, state: np.random.RandomState | None = None
