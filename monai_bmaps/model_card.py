@@ -19,7 +19,8 @@ from torch import nn
 from monai_bmaps.bmaps import BMap
 from monai_bmaps.files import replacing
 from monai_bmaps.geometry import Beam, BeamKind, beam_from_dict
-from monai_bmaps.schedulers.base import BMapScheduler, check_choice
+from monai_bmaps.schedulers.base import BMapScheduler
+from monai_bmaps.schedulers.images import check_choice
 
 Part = TypeVar("Part")
 

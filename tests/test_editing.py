@@ -23,7 +23,8 @@ from monai_bmaps import (
     BMapSynthesisInferer,
 )
 from monai_bmaps.inferers import Edit
-from monai_bmaps.schedulers.base import BMapScheduler, draw_noise
+from monai_bmaps.schedulers.base import BMapScheduler
+from monai_bmaps.schedulers.images import draw_noise
 
 SHAPE = (2, 1, 5, 7)
 CLASSES = 3

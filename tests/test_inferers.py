@@ -32,7 +32,8 @@ from monai_bmaps import (
 )
 from monai_bmaps.inferers import network_call
 from monai_bmaps.pictures import to_grey
-from monai_bmaps.schedulers.base import BMapScheduler, draw_noise
+from monai_bmaps.schedulers.base import BMapScheduler
+from monai_bmaps.schedulers.images import draw_noise
 from monai_bmaps.training import SynthesisPrepareBatch
 
 Maker = Callable[..., nn.Module]

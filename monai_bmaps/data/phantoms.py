@@ -1,8 +1,7 @@
 """Procedural label maps of the apical heart and the thyroid, and convex fields of view: small, free of patients.
 
-Anatomy lives in the beam's own coordinates, so one drawing serves every image shape. The heart's mean shapes were
-measured on the label maps of CAMUS (Leclerc et al., IEEE TMI 38(9), 2019, https://doi.org/10.1109/TMI.2019.2900516):
-means only, no pixels. ``python -m monai_bmaps.data.phantoms FOLDER`` writes label maps and their beams as files.
+Anatomy lives in the beam's own coordinates, so one drawing serves every image shape.
+``python -m monai_bmaps.data.phantoms FOLDER`` writes label maps and their beams as files.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ import argparse
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -20,6 +18,7 @@ from PIL import Image
 from torch import Generator, Tensor
 
 from monai_bmaps.data import camus
+from monai_bmaps.data.apical import APICAL, draw_apical
 from monai_bmaps.files import replacing
 from monai_bmaps.geometry import LinearBeam, SectorBeam
 
@@ -33,53 +32,6 @@ PHASES: tuple[Phase, ...] = ("ED", "ES")
 
 _SMALLEST_SIDE = 16
 _CLASSES: dict[Kind, Mapping[int, str]] = {"heart": camus.CLASSES, "thyroid": {1: "thyroid"}, "convex": {}}
-_LAST_DEPTH = 0.99  # of the far radius: the last image row, which cuts long atria flat
-
-
-@dataclass(frozen=True)
-class _Apical:
-    """One apical view at one phase: means measured on the label maps of CAMUS.
-
-    Positions are (depth, lateral) in units of the beam's far radius; the rest is in units of the long axis L
-    from valve (s = 0) to apex (s = 1). A wall's distance from the axis is ``polynomial(s) * sqrt(1 - s^2)``.
-    """
-
-    apex: _Pair
-    base: _Pair
-    cavity: tuple[Sequence[float], Sequence[float]]  # left (septal or inferior) wall, right wall
-    outside: tuple[Sequence[float], Sequence[float]]  # of the myocardium, over s / (1 + apical wall)
-    apical_wall: float
-    valve_tilt_deg: float
-    feet: float  # how far the myocardium reaches beyond the valve plane
-    atrium: tuple[float, float, float]  # length, half width at its belly, sideways lean per length
-
-
-_APICAL: Mapping[tuple[str, str], _Apical] = {
-    ("4CH", "ED"): _Apical(
-        (0.212, -0.023), (0.700, 0.072),
-        ((0.210, 0.484, -1.297, 1.138), (0.243, 0.596, -1.066, 0.780)),
-        ((0.398, -0.023, 0.271), (0.447, 0.180, 0.077)),
-        0.145, 7.4, 0.055, (0.486, 0.26, -0.25),
-    ),
-    ("4CH", "ES"): _Apical(
-        (0.227, -0.008), (0.663, 0.058),
-        ((0.227, 0.500, -1.578, 1.338), (0.228, 0.394, -0.766, 0.592)),
-        ((0.442, -0.067, 0.263), (0.459, 0.090, 0.135)),
-        0.195, 3.9, 0.035, (0.655, 0.33, -0.20),
-    ),
-    ("2CH", "ED"): _Apical(
-        (0.218, -0.062), (0.723, 0.053),
-        ((0.218, 0.658, -1.790, 1.396), (0.228, 0.598, -1.009, 0.760)),
-        ((0.474, -0.043, 0.239), (0.462, 0.154, 0.181)),
-        0.146, 3.0, 0.080, (0.422, 0.225, 0.0),
-    ),
-    ("2CH", "ES"): _Apical(
-        (0.231, -0.035), (0.660, 0.039),
-        ((0.195, 0.511, -1.505, 1.196), (0.210, 0.350, -0.629, 0.484)),
-        ((0.510, -0.060, 0.295), (0.480, 0.099, 0.169)),
-        0.224, 4.4, 0.055, (0.634, 0.29, 0.0),
-    ),
-}  # fmt: skip
 
 
 def heart_beam(shape: Sequence[int] = (128, 128), *, generator: Generator | None = None) -> SectorBeam:
@@ -151,7 +103,7 @@ def heart_labels(
         ValueError: the view or phase is unknown, the shape too small or the beam no sector.
     """
     size = _checked_shape(shape)
-    if (view, phase) not in _APICAL:
+    if (view, phase) not in APICAL:
         raise ValueError(
             f"view must be '4CH' or '2CH' and phase 'ED' or 'ES', got {view!r} and {phase!r}; pass one each"
         )
@@ -160,8 +112,8 @@ def heart_labels(
         raise ValueError(f"beam must be a SectorBeam, got {fan!r}; make one with heart_beam(shape)")
     radius, angle = fan.polar(size)
     radius = radius / fan.radii[1]
-    labels = _draw_apical(
-        radius * torch.cos(angle), radius * torch.sin(angle), _APICAL[view, phase], _draws(12, generator)
+    labels = draw_apical(
+        radius * torch.cos(angle), radius * torch.sin(angle), APICAL[view, phase], _draws(12, generator)
     )
     return labels * fan.mask(size)
 
@@ -280,60 +232,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (OSError, ValueError) as refusal:
         parser.error(str(refusal))
     print(f"wrote {given.count} {given.kind} items: {given.folder / 'dataset.json'}")
-
-
-def _draw_apical(depth: Tensor, lateral: Tensor, mean: _Apical, z: Sequence[float]) -> Tensor:
-    """Label map from (depth, lateral) in units of the fan's far radius; ``z`` are standard normal draws."""
-    s, n = _long_axis(depth, lateral, mean, z)
-    inner, outer = _walls(s, n, mean, z)
-    length, belly, lean = mean.atrium
-    length, belly, lean = length * (1 + 0.25 * z[9]), belly * (1 + 0.1 * z[10]), lean + 0.1 * z[11]
-    q = (-s / length).clamp(0.0, 1.0)
-    # inner is constant below the valve plane, so the atrium starts exactly as wide as the valve.
-    atrium_width = (inner + (belly - inner) * 4 * q * (1 - q)) * torch.sqrt(1 - q**4)
-    atrium = (s <= 0) & ((n - lean * q * length).abs() < atrium_width) & (depth < _LAST_DEPTH)
-    cavity = (s > 0) & (n.abs() < inner)
-    across_wall = ((n.abs() - inner) / (outer - inner).clamp_min(1e-6)).clamp(0.0, 1.0)
-    muscle = (n.abs() < outer) & (s > -mean.feet * across_wall) & (n.abs() >= inner)
-    labels = torch.where(muscle, 2, torch.where(cavity, 1, 0))
-    return torch.where(atrium & ~muscle, 3, labels)
-
-
-def _long_axis(depth: Tensor, lateral: Tensor, mean: _Apical, z: Sequence[float]) -> tuple[Tensor, Tensor]:
-    """Coordinates along (s: 0 valve, 1 apex) and across (n: right is positive) the ventricle, in L."""
-    apex = (mean.apex[0] + 0.03 * z[0], mean.apex[1] + 0.04 * z[1])
-    base_depth = apex[0] + (mean.base[0] - mean.apex[0]) * math.exp(0.13 * z[2])
-    base = (min(base_depth, 0.86), mean.base[1] + 0.05 * z[3])
-    length = math.hypot(apex[0] - base[0], apex[1] - base[1])
-    down, across = (apex[0] - base[0]) / length, (apex[1] - base[1]) / length
-    s = ((depth - base[0]) * down + (lateral - base[1]) * across) / length
-    n = ((depth - base[0]) * across - (lateral - base[1]) * down) / length
-    inside = s.clamp(0.0, 1.0)
-    n = n - 0.10 * z[4] * inside * (1 - inside)
-    # The tilt of the valve plane fades towards the apex.
-    return s + n * math.tan(math.radians(mean.valve_tilt_deg + 5 * z[5])) * (1 - inside) ** 2, n
-
-
-def _walls(s: Tensor, n: Tensor, mean: _Apical, z: Sequence[float]) -> tuple[Tensor, Tensor]:
-    """Distance of the inner and outer wall from the axis, each on the side of the axis where ``n`` lies."""
-    wall, widths = 1 + 0.15 * z[6], []
-    for inside, outside in zip(mean.cavity, mean.outside, strict=True):
-        inner = _profile(s, inside, 1.0)
-        thickness = _profile(s, outside, 1 + mean.apical_wall * wall) - inner
-        widths.append((inner * (1 + 0.10 * z[8]), inner * (1 + 0.10 * z[8]) + wall * thickness))
-    (left, outer_left), (right, outer_right) = widths
-    septal_bulge = 0.2 * z[7] * torch.exp(-(((s.clamp_min(0.0) - 0.35) / 0.18) ** 2))
-    left = (left * (1 - septal_bulge)).minimum(outer_left - 0.05)
-    return torch.where(n < 0, left, right), torch.where(n < 0, outer_left, outer_right)
-
-
-def _profile(s: Tensor, polynomial: Sequence[float], end: float) -> Tensor:
-    """Distance of a wall from the long axis: 0 from ``s = end`` on, constant below the valve plane."""
-    t = (s / end).clamp(0.0, 1.0)
-    height = torch.zeros_like(t)
-    for coefficient in reversed(polynomial):
-        height = height * t + coefficient
-    return height * torch.sqrt(1 - t * t)
 
 
 def _ellipse(x: Tensor, y: Tensor, centre: _Pair, radii: _Pair, tilt: float = 0.0) -> Tensor:

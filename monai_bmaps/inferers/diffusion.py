@@ -21,8 +21,9 @@ from monai_bmaps.inferers.network_call import (
     SamplingCall,
 )
 from monai_bmaps.inferers.tracing import without_gradients
-from monai_bmaps.schedulers.base import BMapScheduler, Generators, clipped_log_snr
+from monai_bmaps.schedulers.base import BMapScheduler
 from monai_bmaps.schedulers.ddim import BMapDDIMScheduler
+from monai_bmaps.schedulers.images import Generators, clipped_log_snr
 from monai_bmaps.types import Depth, Image, Timesteps
 
 Callback = Callable[[int, int, Image], None]

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 import torch
 
 from monai_bmaps import diffusion
-from monai_bmaps.schedulers.base import BMapScheduler, Generators, draw_noise
+from monai_bmaps.schedulers.base import BMapScheduler
+from monai_bmaps.schedulers.images import Generators, draw_noise
 from monai_bmaps.types import Image
 
 

@@ -12,7 +12,8 @@ from monai_bmaps.inferers.diffusion import BMapDiffusionInferer, Callback
 from monai_bmaps.inferers.editing import Edit, check_extent
 from monai_bmaps.inferers.network_call import Guidance, Network
 from monai_bmaps.inferers.tracing import is_traced
-from monai_bmaps.schedulers.base import BMapScheduler, Generators, draw_noise
+from monai_bmaps.schedulers.base import BMapScheduler
+from monai_bmaps.schedulers.images import Generators, draw_noise
 from monai_bmaps.types import Depth, Image
 
 

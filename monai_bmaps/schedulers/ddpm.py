@@ -10,7 +10,8 @@ import torch
 from monai_bmaps import diffusion
 from monai_bmaps.bmaps import BMap
 from monai_bmaps.diffusion import PredictionType
-from monai_bmaps.schedulers.base import BMapScheduler, Generators, check_choice, draw_noise, in_working_precision
+from monai_bmaps.schedulers.base import BMapScheduler
+from monai_bmaps.schedulers.images import Generators, check_choice, draw_noise, in_working_precision
 from monai_bmaps.schedulers.step_grids import StepGrid
 from monai_bmaps.types import Image, Retained
 
