@@ -33,7 +33,8 @@ from pydicom.uid import (  # noqa: E402
     generate_uid,
 )
 
-from monai_bmaps.data.dicom import DicomFrame, _header, list_dicoms, read_frames  # noqa: E402
+from monai_bmaps.data.dicom import DicomFrame, list_dicoms, read_frames  # noqa: E402
+from monai_bmaps.data.dicom.headers import read_header  # noqa: E402
 
 RNG = np.random.default_rng(5)
 PIXELS = RNG.integers(0, 256, (11, 14)).astype(np.uint8)
@@ -364,7 +365,7 @@ def test_nothing_returned_holds_an_identifier(tmp_path: Path) -> None:
 
 
 def test_identifiers_but_the_patients_and_the_studys_are_not_even_read(tmp_path: Path) -> None:
-    header = _header(saved(tmp_path, dataset(**FULL_OF_NAMES)))
+    header = read_header(saved(tmp_path, dataset(**FULL_OF_NAMES)))
     assert {name for name in (*WHO, *FULL_OF_NAMES) if name in header} == {"PatientID", "StudyInstanceUID"}
 
 
@@ -488,7 +489,7 @@ def test_a_deflated_bomb_is_refused_before_it_goes_off(tmp_path: Path, monkeypat
     deflate = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     path.write_bytes(content[:start] + deflate.compress(bytes(2**24)) + deflate.flush())
     assert path.stat().st_size < 2**16
-    monkeypatch.setattr("monai_bmaps.data.dicom._MAX_INFLATED", 2**22)
+    monkeypatch.setattr("monai_bmaps.data.dicom.headers._MAX_INFLATED", 2**22)
     monkeypatch.setattr(zlib, "decompress", None)  # how pydicom would inflate it
     with pytest.raises(ValueError, match="inflates to more than 4 MiB"):
         read_frames(path)
