@@ -11,10 +11,6 @@ from monai_bmaps.transforms.attenuation import (
     DepthAttenuationD,
     DepthAttenuationd,
     DepthAttenuationDict,
-    RandDepthAttenuation,
-    RandDepthAttenuationD,
-    RandDepthAttenuationd,
-    RandDepthAttenuationDict,
 )
 from monai_bmaps.transforms.beam import BeamDepth, BeamDepthD, BeamDepthd, BeamDepthDict
 from monai_bmaps.transforms.condition import (
@@ -33,6 +29,12 @@ from monai_bmaps.transforms.deform import (
 from monai_bmaps.transforms.frame import LoadFrame, LoadFrameD, LoadFramed, LoadFrameDict
 from monai_bmaps.transforms.noise import RandBMapNoise, RandBMapNoiseD, RandBMapNoised, RandBMapNoiseDict
 from monai_bmaps.transforms.pipelines import DrawingFrames, TrainingFrames
+from monai_bmaps.transforms.random_attenuation import (
+    RandDepthAttenuation,
+    RandDepthAttenuationD,
+    RandDepthAttenuationd,
+    RandDepthAttenuationDict,
+)
 from monai_bmaps.transforms.synthesis import (
     BMapSynthesisMix,
     BMapSynthesisMixD,
