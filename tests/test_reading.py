@@ -289,7 +289,7 @@ def test_a_list_or_a_folder_of_label_maps_serves_as_well(samples: Path, hearts: 
 
 def test_images_that_no_label_belongs_to_are_named(samples: Path, tmp_path: Path) -> None:
     save(tmp_path / "labels" / "stranger.png", grey())
-    with pytest.raises(ValueError, match=r"6 of 6 synthetic images have no item in .*patient00_0_1, .*for with --labels"):
+    with pytest.raises(ValueError, match=r"6 of 6 synthetic images have no item in .*patient00_0_1, .*with --labels"):
         with_conditions(read_images(samples, "synthetic"), tmp_path)
 
 
