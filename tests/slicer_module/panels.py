@@ -105,3 +105,20 @@ class Opened:
         for selector in vars(self.ui).values():
             if isinstance(selector, pythonqt.qMRMLNodeComboBox):
                 selector.setMRMLScene(None)
+
+
+def in_view(opened: Opened) -> None:
+    """Let the plane be that of the slice view, no image chosen."""
+    opened.parameters.frame_kind = type(opened.parameters.frame_kind).VIEW
+    opened.parameters.volume = None
+    opened.settle()
+
+
+def nodes_of(scene: Any, kind: str) -> list[Any]:
+    return [scene.GetNthNodeByClass(index, kind) for index in range(scene.GetNumberOfNodesByClass(kind))]
+
+
+def outline_of(scene: Any) -> Any:
+    return next(
+        (node for node in nodes_of(scene, "vtkMRMLModelNode") if node.GetAttribute("BMapDiffusion.outline")), None
+    )

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import operator
 import re
-import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -17,7 +13,6 @@ import pytest
 pytest.importorskip("PySide6", reason="PySide6 is not installed here; `make test-slicer` runs these")
 
 from slicer_module import panels
-from slicer_module.file_server import Server
 from slicer_module.pythonqt import process_events
 
 UI = (panels.SOURCES / "Resources" / "UI" / "SlicerBMapDiffusion.ui").read_text(encoding="utf-8")
@@ -37,13 +32,6 @@ def planned_frame(opened: panels.Opened) -> Any:
 
     model = opened.panel.logic.shelf.models[opened.parameters.model]
     return planning.frame_of(opened.parameters, model)
-
-
-def in_view(opened: panels.Opened) -> None:
-    """Let the plane be that of the slice view, no image chosen."""
-    opened.parameters.frame_kind = type(opened.parameters.frame_kind).VIEW
-    opened.parameters.volume = None
-    opened.settle()
 
 
 def table_of(opened: panels.Opened) -> dict[str, str]:
@@ -321,205 +309,6 @@ def test_a_model_without_labels_needs_no_segmentation(opened: panels.Opened) -> 
     assert opened.ui.generateButton.enabled
 
 
-# --- Models -----------------------------------------------------------------------------------------------------------
-
-
-def test_another_model_brings_its_own_defaults(opened: panels.Opened) -> None:
-    opened.parameters.steps = 3
-    opened.ui.modelSelector.currentIndex = 1
-    model = opened.panel.logic.shelf.models["thyroid_bmap_sdm"]
-    assert (opened.parameters.steps, opened.parameters.attenuation_db) == (model.steps, model.attenuation_db)
-    assert (opened.parameters.rows, opened.parameters.row_mm) == (model.image_size[0], model.spacing_mm[0])
-    assert opened.parameters.beam_kind.value == "linear"
-
-
-@pytest.fixture
-def trust(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Says OK to every question; the questions."""
-    import slicer
-
-    asked: list[str] = []
-    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda text, **_: asked.append(text) is None)
-    return asked
-
-
-@pytest.fixture
-def own_models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
-def copied_bundle(opened: panels.Opened, folder: Path) -> Path:
-    """A bundle with small weights, which its card describes."""
-    source = opened.panel.logic.shelf.models["thyroid_bmap_sdm"].folder
-    shutil.copytree(source, folder, ignore=shutil.ignore_patterns("*.pt"))
-    weights, card = folder / "models" / "model.pt", folder / "models" / "model.json"
-    weights.write_bytes(b"weights")
-    described = json.loads(card.read_text(encoding="utf-8"))
-    card.write_text(json.dumps(described | {"weights_sha256": hashlib.sha256(b"weights").hexdigest()}), "utf-8")
-    return folder
-
-
-def zipped(opened: panels.Opened, tmp_path: Path, name: str) -> Path:
-    copied_bundle(opened, tmp_path / "zipped" / name)
-    return Path(shutil.make_archive(str(tmp_path / "model"), "zip", tmp_path / "zipped"))
-
-
-def answer(text: str) -> None:
-    from slicer_module import pythonqt
-
-    pythonqt.QFileDialog.answers = [text]
-
-
-def address(text: str) -> None:
-    from slicer_module import pythonqt
-
-    pythonqt.QInputDialog.answers = [text]
-
-
-def test_a_bundle_is_added_by_its_folder_and_remembered(
-    opened: panels.Opened, tmp_path: Path, trust: list[str]
-) -> None:
-    answer(str(copied_bundle(opened, tmp_path / "my thyroid")))
-    opened.panel.models.add()
-    opened.settle()
-    assert opened.parameters.model == "my thyroid"
-    assert "trust" in trust[0]
-    opened.panel.logic.shelf.find()
-    assert "my thyroid" in opened.panel.logic.shelf.models
-
-
-def test_an_added_model_is_forgotten_and_its_folder_stays(
-    opened: panels.Opened, tmp_path: Path, trust: list[str]
-) -> None:
-    answer(str(copied_bundle(opened, tmp_path / "my thyroid")))
-    opened.panel.models.add()
-    opened.settle()
-    assert opened.panel.models.remove_action.enabled
-    opened.panel.models.remove()
-    opened.settle()
-    assert opened.parameters.model == "cardiac_bmap_sdm"
-    assert "my thyroid" not in opened.panel.logic.shelf.models
-    assert (tmp_path / "my thyroid" / "configs").is_dir()
-    assert not opened.panel.models.remove_action.enabled
-
-
-def test_a_model_is_installed_from_a_file_and_deleted(
-    opened: panels.Opened, tmp_path: Path, trust: list[str], own_models: Path
-) -> None:
-    answer(str(zipped(opened, tmp_path, "thyroid_new")))
-    opened.panel.models.install()
-    opened.until(lambda: not opened.panel.logic.busy)
-    assert opened.parameters.model == "thyroid_new"
-    folder = opened.panel.logic.shelf.models["thyroid_new"].folder
-    assert folder.is_relative_to(own_models)
-    opened.panel.models.remove()
-    assert not folder.exists()
-    assert list((own_models / "SlicerBMapDiffusion" / "Models").iterdir()) == []
-
-
-def test_a_model_is_downloaded_and_chosen(
-    opened: panels.Opened, tmp_path: Path, trust: list[str], own_models: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    content = zipped(opened, tmp_path, "thyroid_new").read_bytes()
-    server = Server(content)
-    try:
-        address(f"{server.url}#sha256={hashlib.sha256(content).hexdigest()}")
-        opened.panel.models.download()
-        assert opened.panel.logic.busy
-        opened.until(lambda: not opened.panel.logic.busy)
-    finally:
-        server.stop()
-    assert opened.parameters.model == "thyroid_new"
-    assert "trust" in trust[0]
-    assert sorted(path.name for path in (own_models / "SlicerBMapDiffusion").rglob("*.zip*")) == []
-
-
-def test_a_download_is_cancelled_and_its_part_stays_to_go_on_from(
-    opened: panels.Opened, trust: list[str], own_models: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    content = bytes(3_000_000)
-    server = Server(content)
-    server.stops_after = server.silent_after = 2_000_000
-    try:
-        address(f"{server.url}#sha256={hashlib.sha256(content).hexdigest()}")
-        opened.panel.models.download()
-        opened.until(lambda: "2 of 3 MB" in opened.status)
-        opened.ui.cancelButton.click()
-    finally:
-        server.stop()
-    assert opened.status == "Stopped; the scene is as it was."
-    assert [path.suffix for path in (own_models / "SlicerBMapDiffusion").rglob("*") if path.is_file()] == [".part"]
-
-
-@pytest.mark.parametrize(
-    ("given", "words"),
-    [
-        ("https://models.example/heart.zip", "must end in #sha256="),
-        ("https://models.example/heart.zip#sha256=123", "64 hexadecimal digits"),
-        ("ftp://models.example/heart.zip#sha256=" + 64 * "0", "must start with https://"),
-    ],
-)
-def test_an_address_that_cannot_be_checked_is_refused(
-    opened: panels.Opened, trust: list[str], given: str, words: str
-) -> None:
-    address(given)
-    opened.panel.models.download()
-    assert words in opened.status
-    assert not opened.panel.logic.busy
-
-
-def test_a_model_that_cannot_be_used_is_told_with_the_reason(opened: panels.Opened, own_models: Path) -> None:
-    (own_models / "SlicerBMapDiffusion" / "Models" / "old" / "configs").mkdir(parents=True)
-    opened.panel.logic.shelf.find()
-    opened.settle()
-    assert "&#9888; A model cannot be used" in opened.ui.modelLabel.text
-    assert "old is no bundle: it has no configs/inference.json" in opened.ui.modelLabel.toolTip
-
-
-def test_a_shipped_model_cannot_be_removed(opened: panels.Opened, trust: list[str]) -> None:
-    opened.panel.models.remove()
-    assert trust == []
-    assert len(opened.panel.logic.shelf.models) == 3
-
-
-def test_who_does_not_trust_a_model_gets_none(opened: panels.Opened, tmp_path: Path, monkeypatch: Any) -> None:
-    import slicer
-
-    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda text, **_: False)
-    answer(str(copied_bundle(opened, tmp_path / "my thyroid")))
-    opened.panel.models.add()
-    assert "my thyroid" not in opened.panel.logic.shelf.models
-
-
-def test_a_second_model_of_the_same_name_is_refused(opened: panels.Opened, tmp_path: Path, trust: list[str]) -> None:
-    answer(str(copied_bundle(opened, tmp_path / "thyroid_bmap_sdm")))
-    opened.panel.models.add()
-    assert opened.status == "There is a model named thyroid_bmap_sdm already; rename the folder."
-
-
-def test_a_folder_that_is_no_bundle_is_refused_with_a_remedy(
-    opened: panels.Opened, tmp_path: Path, trust: list[str]
-) -> None:
-    answer(str(tmp_path))
-    opened.panel.models.add()
-    assert "is no bundle" in opened.status
-    assert "Choose the folder" in opened.status
-
-
-@pytest.mark.parametrize("action", ["models.add", "models.install", "models.download", "find_beam"])
-def test_cancelling_a_file_dialog_changes_nothing(opened: panels.Opened, action: str, trust: list[str]) -> None:
-    opened.parameters.beam_source = type(opened.parameters.beam_source).FILE
-    answer("")
-    address("")
-    before = opened.parameters.parameterNode.GetParameterNamesAsCommaSeparatedList(), opened.parameters.model
-    operator.attrgetter(action)(opened.panel)()
-    assert (opened.parameters.parameterNode.GetParameterNamesAsCommaSeparatedList(), opened.parameters.model) == before
-    assert trust == []
-
-
 # --- The plane --------------------------------------------------------------------------------------------------------
 
 ROWS = {
@@ -547,7 +336,7 @@ REASONS = {
 
 @pytest.mark.parametrize("kind", REASONS)
 def test_a_plane_without_its_node_says_which(heart: panels.Opened, kind: str) -> None:
-    in_view(heart)
+    panels.in_view(heart)
     heart.parameters.frame_kind = type(heart.parameters.frame_kind)[kind]
     heart.settle()
     assert heart.ui.generateButton.toolTip == REASONS[kind]
@@ -563,13 +352,13 @@ def test_the_size_of_the_image_is_told_and_doubts_with_it(heart: panels.Opened) 
 
 
 def test_a_moved_view_moves_the_outline(heart: panels.Opened, scene: Any) -> None:
-    in_view(heart)
-    before = np.array(_outline(scene).GetPolyData().GetBounds())
+    panels.in_view(heart)
+    before = np.array(panels.outline_of(scene).GetPolyData().GetBounds())
     heart.parameters.view.JumpSlice(0, 0, 12)
-    heart.until(lambda: not np.allclose(before, _outline(scene).GetPolyData().GetBounds()))
+    heart.until(lambda: not np.allclose(before, panels.outline_of(scene).GetPolyData().GetBounds()))
     heart.ui.outlineBox.checked = False
     heart.settle()
-    assert _outline(scene) is None
+    assert panels.outline_of(scene) is None
 
 
 def let_pass(seconds: float) -> None:
@@ -580,13 +369,13 @@ def let_pass(seconds: float) -> None:
 
 
 def test_the_panel_follows_changes_that_never_pause(heart: panels.Opened, scene: Any) -> None:
-    in_view(heart)
-    before = np.array(_outline(scene).GetPolyData().GetBounds())
+    panels.in_view(heart)
+    before = np.array(panels.outline_of(scene).GetPolyData().GetBounds())
     view = heart.view.GetSliceNode()
     for step in range(20):  # every 10 ms, as a tracked probe or a mouse that drags
         view.SetSliceOffset(float(step))
         let_pass(0.01)
-    assert not np.allclose(before, _outline(scene).GetPolyData().GetBounds())
+    assert not np.allclose(before, panels.outline_of(scene).GetPolyData().GetBounds())
 
 
 def test_a_volume_that_is_moved_moves_the_outline(heart: panels.Opened, scene: Any) -> None:
@@ -595,12 +384,12 @@ def test_a_volume_that_is_moved_moves_the_outline(heart: panels.Opened, scene: A
     transform = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
     heart.parameters.volume.SetAndObserveTransformNodeID(transform.GetID())
     let_pass(0.1)
-    before = np.array(_outline(scene).GetPolyData().GetBounds())
+    before = np.array(panels.outline_of(scene).GetPolyData().GetBounds())
     matrix = vtk.vtkMatrix4x4()
     matrix.SetElement(0, 3, 50.0)
     transform.SetMatrixTransformToParent(matrix)
     let_pass(0.1)
-    assert not np.allclose(before, _outline(scene).GetPolyData().GetBounds())
+    assert not np.allclose(before, panels.outline_of(scene).GetPolyData().GetBounds())
 
 
 def test_a_plane_markup_that_only_changes_its_size_moves_the_outline(heart: panels.Opened, scene: Any) -> None:
@@ -611,14 +400,14 @@ def test_a_plane_markup_that_only_changes_its_size_moves_the_outline(heart: pane
     heart.parameters.markup = plane
     heart.parameters.frame_kind = type(heart.parameters.frame_kind).MARKUP
     let_pass(0.1)
-    before = np.array(_outline(scene).GetPolyData().GetBounds())
+    before = np.array(panels.outline_of(scene).GetPolyData().GetBounds())
     plane.SetSize(120, 120)
     let_pass(0.1)
-    assert not np.allclose(before, _outline(scene).GetPolyData().GetBounds())
+    assert not np.allclose(before, panels.outline_of(scene).GetPolyData().GetBounds())
 
 
 def test_a_click_turns_the_view_to_where_the_anatomy_hangs_in_the_beam(heart: panels.Opened) -> None:
-    in_view(heart)
+    panels.in_view(heart)
     heart.parameters.view.JumpSlice(500, -300, 200)
     heart.settle()
     heart.ui.generateButton.click()
@@ -661,217 +450,15 @@ def test_only_planes_that_can_be_moved_offer_to_go_to_the_anatomy(
 
 def test_leaving_the_module_takes_the_outline_away_and_coming_back_shows_it(heart: panels.Opened, scene: Any) -> None:
     heart.widget.exit()
-    assert _outline(scene) is None
+    assert panels.outline_of(scene) is None
     heart.widget.enter()
-    assert _outline(scene) is not None
+    assert panels.outline_of(scene) is not None
 
 
 def test_unloading_the_module_takes_the_outline_away(heart: panels.Opened, scene: Any) -> None:
-    assert _outline(scene) is not None
+    assert panels.outline_of(scene) is not None
     heart.widget.cleanup()
-    assert _outline(scene) is None
-
-
-# --- The beam ---------------------------------------------------------------------------------------------------------
-
-
-def test_the_model_s_beam_is_shown_but_not_to_be_changed(heart: panels.Opened) -> None:
-    assert not heart.ui.beamDepthSlider.enabled
-    assert heart.ui.beamDepthSlider.value == pytest.approx(150.0, abs=0.2)
-    assert not heart.shown("beamButton")
-
-
-@pytest.mark.parametrize(
-    ("kind", "rows"),
-    [
-        ("LINEAR", {"beamWidthSlider"}),
-        ("CURVILINEAR", {"beamRadiusSlider", "beamAngleSlider", "beamSteeringSlider"}),
-        ("PHASED", {"beamAngleSlider", "beamSteeringSlider"}),
-    ],
-)
-def test_a_beam_shows_the_numbers_that_it_has(heart: panels.Opened, kind: str, rows: set[str]) -> None:
-    heart.parameters.beam_source = type(heart.parameters.beam_source).MANUAL
-    heart.parameters.beam_kind = type(heart.parameters.beam_kind)[kind]
-    heart.settle()
-    all_rows = {"beamWidthSlider", "beamRadiusSlider", "beamAngleSlider", "beamSteeringSlider"}
-    assert {name for name in all_rows if heart.shown(name)} == rows
-    assert heart.ui.beamDepthSlider.enabled
-
-
-def manual(opened: panels.Opened) -> Any:
-    """Set the beam by hand; the node that holds its handles."""
-    opened.parameters.beam_source = type(opened.parameters.beam_source).MANUAL
-    opened.settle()
-    return _handles(opened.application.scene)
-
-
-def test_a_beam_that_is_set_by_hand_has_handles_in_its_plane(heart: panels.Opened, scene: Any) -> None:
-    assert _handles(scene) is None
-    node = manual(heart)
-    assert node.GetNumberOfControlPoints() == 3
-    bounds = np.array(_outline(scene).GetPolyData().GetBounds()).reshape(3, 2)
-    for index in range(3):
-        place = np.array(node.GetNthControlPointPositionWorld(index))
-        assert (bounds[:, 0] - 0.1 <= place).all()
-        assert (place <= bounds[:, 1] + 0.1).all()
-    heart.parameters.beam_source = type(heart.parameters.beam_source).MODEL
-    heart.settle()
-    assert _handles(scene) is None
-
-
-def test_pulling_the_far_end_changes_the_numbers_and_the_outline(heart: panels.Opened, scene: Any) -> None:
-    node = manual(heart)
-    depth = heart.ui.beamDepthSlider.value
-    before = np.array(_outline(scene).GetPolyData().GetBounds())
-    face, end = (np.array(node.GetNthControlPointPositionWorld(index)) for index in (0, 1))
-    node.SetNthControlPointPositionWorld(1, *(face + 0.5 * (end - face)))
-    heart.settle()
-    assert heart.ui.beamDepthSlider.value == pytest.approx(depth / 2, abs=0.01)
-    assert heart.ui.beamSteeringSlider.value == pytest.approx(0, abs=1e-6)
-    assert not np.allclose(before, _outline(scene).GetPolyData().GetBounds())
-
-
-def test_pulling_the_face_takes_the_other_handles_along(heart: panels.Opened) -> None:
-    node = manual(heart)
-    places = [np.array(node.GetNthControlPointPositionWorld(index)) for index in range(3)]
-    shift = 0.1 * (places[1] - places[0])
-    node.SetNthControlPointPositionWorld(0, *(places[0] + shift))
-    heart.settle()
-    for index, place in enumerate(places):
-        assert node.GetNthControlPointPositionWorld(index) == pytest.approx(place + shift, abs=1e-3)
-
-
-def test_a_slider_moves_the_handles(heart: panels.Opened) -> None:
-    node = manual(heart)
-    before = np.array(node.GetNthControlPointPositionWorld(2))
-    heart.ui.beamAngleSlider.value = 20.0
-    heart.settle()
-    after = np.array(node.GetNthControlPointPositionWorld(2))
-    assert np.linalg.norm(after - before) > 5
-    assert heart.ui.beamAngleSlider.value == 20.0
-
-
-def test_a_handle_that_stays_where_it_is_pulled_moves_no_other(heart: panels.Opened) -> None:
-    node = manual(heart)
-    angle = heart.ui.beamAngleSlider.value
-    face, end = (np.array(node.GetNthControlPointPositionWorld(index)) for index in (0, 1))
-    across = np.cross(end - face, np.array(node.GetNthControlPointPositionWorld(2)) - face)
-    aside = np.cross(end - face, across / np.linalg.norm(across))
-    node.SetNthControlPointPositionWorld(1, *(end + 0.3 * aside))
-    node.InvokeCustomModifiedEvent(node.PointModifiedEvent)  # the others have not followed yet
-    heart.settle()
-    assert abs(heart.ui.beamSteeringSlider.value) > 10
-    assert heart.ui.beamAngleSlider.value == pytest.approx(angle, abs=0.01)
-
-
-def test_a_handle_that_was_taken_away_comes_back(heart: panels.Opened) -> None:
-    node = manual(heart)
-    place = node.GetNthControlPointPositionWorld(1)
-    node.UnsetNthControlPointPosition(1)
-    assert node.GetNthControlPointPositionWorld(1) == pytest.approx(place)
-    assert node.GetNthControlPointPositionStatus(1) == node.PositionDefined
-
-
-def test_a_click_on_a_handle_moves_no_slice_view_as_one_on_other_points_does(heart: panels.Opened, scene: Any) -> None:
-    point = scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode").GetDisplayNode()
-    assert point.HasObserver(point.JumpToPointEvent)
-    assert not manual(heart).GetDisplayNode().HasObserver(point.JumpToPointEvent)
-
-
-def test_handles_do_not_take_the_clicks_that_draw_a_line(heart: panels.Opened, scene: Any) -> None:
-    line = scene.AddNewNodeByClass("vtkMRMLMarkupsLineNode")
-    manual(heart)
-    selection = heart.application.logic.GetSelectionNode()
-    assert selection.GetActivePlaceNodeID() == line.GetID()
-    assert selection.GetActivePlaceNodeClassName() == "vtkMRMLMarkupsLineNode"
-
-
-def test_handles_are_not_saved_nor_left_behind(heart: panels.Opened, scene: Any, tmp_path: Path) -> None:
-    assert not manual(heart).GetSaveWithScene()
-    assert not heart.ui.markupSelector.count > 1
-    heart.widget.exit()
-    assert _handles(scene) is None
-    heart.widget.enter()
-    assert _handles(scene) is not None
-    scene.Clear(0)
-    heart.settle()
-    assert _handles(scene) is None
-
-
-def test_a_beam_of_another_probe_than_the_model_s_is_refused(heart: panels.Opened) -> None:
-    heart.parameters.beam_source = type(heart.parameters.beam_source).MANUAL
-    heart.parameters.beam_kind = type(heart.parameters.beam_kind).LINEAR
-    heart.settle()
-    assert "This model draws images of another probe" in heart.ui.generateButton.toolTip
-
-
-def test_a_curved_beam_on_pixels_that_are_not_square_is_refused_in_a_sentence(heart: panels.Opened) -> None:
-    heart.parameters.own_size, heart.parameters.row_mm = True, 0.3
-    heart.settle()
-    assert heart.status.startswith("A curved beam needs square pixels")
-    assert heart.status.endswith("for rows and columns.")
-
-
-def test_the_beam_is_fitted_by_the_child_process(heart: panels.Opened, monkeypatch: pytest.MonkeyPatch) -> None:
-    beam = {"kind": "sector", "apex": [10.0, 63.5], "radii": [0.0, 100.0], "half_angle_deg": 33.0, "steering_deg": 0.0}
-    monkeypatch.setenv("FAKE_WORKER_BEAM", json.dumps(beam))
-    heart.parameters.volume = _nodes_named("Heart phantom")
-    heart.parameters.beam_source = type(heart.parameters.beam_source).IMAGE
-    heart.settle()
-    assert heart.ui.beamButton.text == "Fit"
-    heart.ui.beamButton.click()
-    heart.until(lambda: not heart.panel.logic.busy)
-    assert heart.ui.beamAngleSlider.value == pytest.approx(33.0)
-    assert heart.ui.beamDepthSlider.value == pytest.approx(141.0)
-    assert heart.ui.generateButton.enabled
-    assert "outline" in heart.status
-
-
-def test_fitting_without_an_image_says_so(heart: panels.Opened) -> None:
-    in_view(heart)
-    heart.parameters.beam_source = type(heart.parameters.beam_source).IMAGE
-    heart.settle()
-    heart.ui.beamButton.click()
-    assert heart.status == "Choose the loaded image first (2. Image plane)."
-
-
-def test_a_file_of_slicer_ultrasound_gives_the_beam(heart: panels.Opened, tmp_path: Path) -> None:
-    from slicer_module import pythonqt
-
-    mask = {
-        "mask_type": "fan",
-        "angle1": 50.0,
-        "angle2": 130.0,
-        "center_rows_px": 12,
-        "center_cols_px": 63.5,
-        "radius1": 0,
-        "radius2": 90,
-        "image_size_rows": 128,
-        "image_size_cols": 128,
-    }
-    path = tmp_path / "mask.json"
-    path.write_text(json.dumps({"MaskConfig": mask}))
-    pythonqt.QFileDialog.answers = [str(path)]
-    heart.parameters.volume = _nodes_named("Heart phantom")
-    heart.parameters.beam_source = type(heart.parameters.beam_source).FILE
-    heart.settle()
-    heart.ui.beamButton.click()
-    assert heart.ui.beamAngleSlider.value == pytest.approx(40.0)
-    assert heart.parameters.beam_kind.name == "PHASED"
-
-
-@pytest.mark.parametrize(("content", "words"), [("{", "cannot be read"), ("{}", "no mask of SlicerUltrasound")])
-def test_another_file_is_refused(heart: panels.Opened, tmp_path: Path, content: str, words: str) -> None:
-    from slicer_module import pythonqt
-
-    path = tmp_path / "mask.json"
-    path.write_text(content)
-    pythonqt.QFileDialog.answers = [str(path)]
-    heart.parameters.volume = _nodes_named("Heart phantom")
-    heart.parameters.beam_source = type(heart.parameters.beam_source).FILE
-    heart.settle()
-    heart.ui.beamButton.click()
-    assert words in heart.status
+    assert panels.outline_of(scene) is None
 
 
 # --- Choices that depend on each other --------------------------------------------------------------------------------
@@ -903,7 +490,7 @@ def test_a_tick_frees_what_belongs_to_it(heart: panels.Opened, box: str, widget:
 
 
 def test_starting_from_an_image_asks_for_one(heart: panels.Opened) -> None:
-    in_view(heart)
+    panels.in_view(heart)
     heart.ui.fromImageBox.checked = True
     heart.settle()
     assert heart.shown("volumeSelector")
@@ -941,24 +528,3 @@ def test_a_scene_that_is_closed_while_the_module_is_away_is_taken_up_when_it_com
     heart.widget.enter()
     heart.ui.stepsBox.value = 12
     assert heart.parameters.steps == 12
-
-
-def _nodes(scene: Any, kind: str) -> list[Any]:
-    return [scene.GetNthNodeByClass(index, kind) for index in range(scene.GetNumberOfNodesByClass(kind))]
-
-
-def _outline(scene: Any) -> Any:
-    return next(
-        (node for node in _nodes(scene, "vtkMRMLModelNode") if node.GetAttribute("BMapDiffusion.outline")), None
-    )
-
-
-def _handles(scene: Any) -> Any:
-    nodes = _nodes(scene, "vtkMRMLMarkupsFiducialNode")
-    return next((node for node in nodes if node.GetAttribute("BMapDiffusion.handles")), None)
-
-
-def _nodes_named(name: str) -> Any:
-    import slicer
-
-    return slicer.mrmlScene.GetFirstNodeByName(name)

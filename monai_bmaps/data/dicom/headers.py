@@ -7,7 +7,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from monai_bmaps.data.dicom.library import RefusalError, pydicom_library, refusing
+from monai_bmaps.data.dicom.refusals import RefusalError, pydicom_library, refusing
 
 _MAX_SIDE, _MAX_PIXELS = 16384, 2**25  # a frame of 33 megapixels takes 100 MB in colour; none is larger
 _MAX_INFLATED = 2**28  # bytes; a kilobyte of deflated zeros can claim to be a gigabyte

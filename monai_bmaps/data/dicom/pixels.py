@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monai_bmaps.data.dicom.headers import DEFLATED
-from monai_bmaps.data.dicom.library import RefusalError, pydicom_library, refusing
+from monai_bmaps.data.dicom.refusals import RefusalError, pydicom_library, refusing
 
 Grey: TypeAlias = NDArray[np.uint8]
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from monai_bmaps.data.dicom.headers import check_header, kind_of, pseudonym, read_header
-from monai_bmaps.data.dicom.library import refusing
 from monai_bmaps.data.dicom.pixels import Grey, decoded, grey_of
+from monai_bmaps.data.dicom.refusals import refusing
 from monai_bmaps.data.dicom.regions import Box, placed
 
 _RUN_KEY = secrets.token_bytes(32)

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from monai_bmaps.data.dicom.library import RefusalError, refusing
+from monai_bmaps.data.dicom.refusals import RefusalError, refusing
 
 Box: TypeAlias = tuple[int, int, int, int]
 """(top, left, bottom, right), ends exclusive."""
